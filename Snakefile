@@ -1,0 +1,223 @@
+# Who runs before whom: one rule for each kind of run notebook, one for the chapters, one for the book.
+#
+# A tier (config/tiers.yaml) gives the parameters: `snakemake --config tier=smoke`. Every rule has its notebook and the
+# package files that this notebook imports among its inputs, so that no page outlives the code that made it.
+
+import json
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+from mathtransfer import models, runs
+
+TIERS = yaml.safe_load(Path("config/tiers.yaml").read_text())
+TIER = config.get("tier", "mini")
+if TIER not in TIERS:
+    raise WorkflowError(f"unknown tier {TIER!r}: expected one of {', '.join(TIERS)}")
+SIZE = TIERS[TIER]
+ROOT = f"_build/{TIER}"
+RUNS, EXECUTED, EVIDENCE = f"{ROOT}/runs", f"{ROOT}/executed", f"{ROOT}/evidence"
+
+# Training runs by name: setting and seed.
+TRAINED = {
+    f"{setting}--{seed}".replace(" ", "-"): (setting, seed)
+    for setting in SIZE["train"]
+    if setting != "common"
+    for seed in SIZE["seeds"]
+}
+BASE_FILES = [str(path) for path in models.MINIATURE_BASE.glob("*")] if SIZE["base"] == "miniature" else []
+
+
+def manifests(kind, names=TRAINED):
+    return [f"{RUNS}/{kind}/{name}/manifest.json" for name in names]
+
+
+def notebook(name):
+    """A notebook and the package files behind it."""
+    path = f"notebooks/{name}.ipynb"
+    return [path, *map(str, runs.sources(Path(path)))]
+
+
+def touched(name):
+    """Snakemake compares small files by content; with this, a notebook that was only touched runs again too."""
+    return Path(f"notebooks/{name}.ipynb").stat().st_mtime_ns
+
+
+def model_folder(name):
+    return SIZE["base"] if name == "base" else f"{RUNS}/train/{name}/checkpoint"
+
+
+PAPERMILL = (
+    "echo '  {rule} {wildcards}: started' && OMP_NUM_THREADS={threads} PYTHONWARNINGS=ignore papermill -k python3 "
+    "--no-progress-bar --no-log-output {input.notebook[0]} {output.executed}.partial.ipynb -y {params.values:q} "
+    "2> {log} || (cat {log} >&2; exit 1) && mv {output.executed}.partial.ipynb {output.executed} "
+    "&& echo '  {rule} {wildcards}: done'"
+)
+
+
+rule all:
+    input:
+        f"{SIZE['html']}/index.html",
+
+
+rule train:
+    input:
+        notebook=notebook("runs/train"),
+        base=BASE_FILES,
+    output:
+        manifest=f"{RUNS}/train/{{run}}/manifest.json",
+        executed=f"{EXECUTED}/runs/train--{{run}}.ipynb",
+    params:
+        touched=touched("runs/train"),
+        values=lambda w: json.dumps(
+            {
+                "model": SIZE["base"],
+                "setting": TRAINED[w.run][0],
+                "seed": TRAINED[w.run][1],
+                **SIZE["train"]["common"],
+                **SIZE["train"][TRAINED[w.run][0]],
+                "out": f"{RUNS}/train/{w.run}",
+            }
+        ),
+    log:
+        f"{ROOT}/logs/train--{{run}}.log",
+    benchmark:
+        f"{ROOT}/timings/train--{{run}}.tsv"
+    shell:
+        PAPERMILL
+
+
+rule evaluate:
+    input:
+        notebook=notebook("runs/evaluate"),
+        suite=[str(path) for path in Path("src/mathtransfer/suites", SIZE["evaluate"]["suite"]).glob("*.yaml")],
+        model=lambda w: BASE_FILES if w.run == "base" else f"{RUNS}/train/{w.run}/manifest.json",
+    output:
+        manifest=f"{RUNS}/evaluate/{{run}}/manifest.json",
+        executed=f"{EXECUTED}/runs/evaluate--{{run}}.ipynb",
+    params:
+        touched=touched("runs/evaluate"),
+        values=lambda w: json.dumps(
+            {
+                "model": model_folder(w.run),
+                "base": SIZE["base"],
+                "tier": TIER,
+                **SIZE["evaluate"],
+                "out": f"{RUNS}/evaluate/{w.run}",
+            }
+        ),
+    log:
+        f"{ROOT}/logs/evaluate--{{run}}.log",
+    benchmark:
+        f"{ROOT}/timings/evaluate--{{run}}.tsv"
+    shell:
+        PAPERMILL
+
+
+def drift_values(kind):
+    return lambda w: json.dumps(
+        {
+            "model": model_folder(w.run),
+            "base": SIZE["base"],
+            "evaluation": f"{RUNS}/evaluate/{w.run}",
+            "tier": TIER,
+            **SIZE[kind],
+            "out": f"{RUNS}/{kind}/{w.run}",
+        }
+    )
+
+
+for kind in ("latent_drift", "token_drift"):
+
+    rule:
+        name:
+            kind
+        input:
+            notebook=notebook(f"runs/{kind}"),
+            evaluation=f"{RUNS}/evaluate/{{run}}/manifest.json",
+        output:
+            manifest=f"{RUNS}/{kind}/{{run}}/manifest.json",
+            executed=f"{EXECUTED}/runs/{kind}--{{run}}.ipynb",
+        params:
+            touched=touched(f"runs/{kind}"),
+            values=drift_values(kind),
+        log:
+            f"{ROOT}/logs/{kind}--{{run}}.log",
+        benchmark:
+            f"{ROOT}/timings/{kind}--{{run}}.tsv"
+        shell:
+            PAPERMILL
+
+
+# Chapter: what it reads, and the tables it writes beside its page.
+CHAPTERS = {
+    "miniature_world": ([*manifests("evaluate", ["base"])], []),
+    "controlled_study": (
+        [*manifests("evaluate", ["base", *TRAINED]), *manifests("train")],
+        [f"{ROOT}/scores.csv", f"{EVIDENCE}/controlled_study.csv"],
+    ),
+    "latent_drift": (manifests("latent_drift"), [f"{EVIDENCE}/latent_drift.csv"]),
+    "token_drift": (manifests("token_drift"), [f"{EVIDENCE}/token_drift.csv"]),
+}
+CHAPTERS["ledger"] = (
+    [table for _, tables in CHAPTERS.values() for table in tables if table.startswith(EVIDENCE)],
+    [f"{ROOT}/ledger.csv"],
+)
+CHAPTERS["introduction"] = ([f"{ROOT}/ledger.csv", f"{ROOT}/scores.csv"], [])
+
+for chapter, (needs, makes) in CHAPTERS.items():
+
+    rule:
+        name:
+            f"chapter_{chapter}"
+        input:
+            notebook=notebook(f"chapters/{chapter}"),
+            claims="src/mathtransfer/claims.yaml",
+            paper=[str(path) for path in sorted(Path("src/mathtransfer/paper").glob("*.csv"))],
+            needs=needs,
+        output:
+            executed=f"{EXECUTED}/chapters/{chapter}.ipynb",
+            tables=makes,
+        params:
+            touched=touched(f"chapters/{chapter}"),
+            values=json.dumps({"study": ROOT}),
+        log:
+            f"{ROOT}/logs/{chapter}.log",
+        benchmark:
+            f"{ROOT}/timings/{chapter}.tsv"
+        shell:
+            PAPERMILL
+
+
+rule book:
+    input:
+        chapters=[f"{EXECUTED}/chapters/{chapter}.ipynb" for chapter in CHAPTERS],
+        runs=[f"{EXECUTED}/runs/{kind}--{next(iter(TRAINED))}.ipynb" for kind in ("train", "evaluate", "latent_drift", "token_drift")],
+        pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and path.suffix != ".pyc"],
+        configuration=["_config.yml", "_toc.yml"],
+    output:
+        f"{SIZE['html']}/index.html",
+    params:
+        executed=EXECUTED,
+        html=SIZE["html"],
+    log:
+        f"{ROOT}/logs/book.log",
+    benchmark:
+        f"{ROOT}/timings/book.tsv"
+    shell:
+        "echo '  book: started' && jupyter-book config sphinx . > {log} 2>&1 && BOOK_EXECUTED={params.executed} PYTHONPATH=book/_ext "
+        "sphinx-build -W -n --keep-going -b html -d {ROOT}/doctrees . {params.html} >> {log} 2>&1 "
+        "|| (cat {log} >&2; exit 1) && echo '  book: done'"
+
+
+onsuccess:
+    parts = {path.stem: path for path in sorted(Path(ROOT, "timings").glob("*.tsv"))}
+    rows = ["part,seconds,peak_memory_mb"]
+    for part, path in parts.items():
+        header, values = (line.split("\t") for line in path.read_text().splitlines()[:2])
+        measured = dict(zip(header, values))
+        rows.append(f"{part},{float(measured['s']):.1f},{measured['max_rss']}")
+    Path(ROOT, "timings.csv").write_text("\n".join(rows) + "\n")
+    print("\n".join(row.replace(",", "  ") for row in rows))
+    print(f"The book: {SIZE['html']}/index.html")

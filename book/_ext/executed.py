@@ -1,0 +1,85 @@
+"""Sphinx extension: pages show executed notebooks, and the built book asks nothing of the network.
+
+Source notebooks carry no outputs. When Sphinx reads `notebooks/chapters/x.ipynb` it gets the executed copy from the folder
+that the environment variable BOOK_EXECUTED names, so page paths, source links and launch buttons name the source notebook.
+A run notebook is executed many times; its page shows the first of its copies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import vl_convert
+from altair import VEGA_VERSION, VEGAEMBED_VERSION, VEGALITE_VERSION
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.util import logging
+
+LOGGER = logging.getLogger(__name__)
+HIDDEN_TAGS = {"injected-parameters"}
+# Altair's notebook output fetches Vega from a CDN unless the page says that it has these versions.
+VEGA_BUNDLE = "vega-bundle.js"
+
+
+def executed_copy(app: Sphinx, docname: str) -> Path | None:
+    """Where the executed copy of a notebook page lies, or None if the page is no notebook."""
+    source = Path(app.srcdir, f"{docname}.ipynb")
+    if not source.is_file():
+        return None
+    folder = Path(app.srcdir, os.environ["BOOK_EXECUTED"], source.parent.name)
+    copies = sorted(folder.glob(f"{source.stem}--*.ipynb"))
+    return copies[0] if copies else folder / source.name
+
+
+def show_executed_copy(app: Sphinx, docname: str, content: list[str]) -> None:
+    """Replace a source notebook's text by its executed copy's; warn where that is missing or stale."""
+    copy = executed_copy(app, docname)
+    if copy is None:
+        return
+    app.env.note_dependency(str(copy))
+    if not copy.is_file():
+        LOGGER.warning("no executed copy of %s: expected %s", docname, copy)
+        return
+    source, executed = json.loads(content[0]), json.loads(copy.read_text())
+    kept = [c for c in executed["cells"] if not HIDDEN_TAGS & set(c["metadata"].get("tags", []))]
+    if [c["source"] for c in kept] != [c["source"] for c in source["cells"]]:
+        LOGGER.warning("the executed copy of %s is stale: %s was made from another version", docname, copy)
+    content[0] = json.dumps({**executed, "cells": kept})
+
+
+def add_offline_scripts(app: Sphinx, config: Config) -> None:
+    """Put Vega and MathJax among the book's own static files."""
+    static = Path(app.srcdir, "_build", "offline")
+    fonts = Path("mathjax", "output", "chtml", "fonts", "woff-v2")
+    packaged = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static"
+    shutil.copytree(packaged / fonts, static / fonts, dirs_exist_ok=True)
+    shutil.copy(packaged / "mathjax" / "tex-chtml.js", static / "mathjax")
+    config.mathjax_path = "mathjax/tex-chtml.js"
+    versions = {"vega": VEGA_VERSION, "vegalite": VEGALITE_VERSION, "vegaembed": VEGAEMBED_VERSION}
+    there = json.dumps({f"{library}_version": version for library, version in versions.items()})
+    snippet = (
+        f"window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = vegaLite; window.VEGA_DEBUG = {there};"
+    )
+    bundle = vl_convert.javascript_bundle(snippet, vl_version=".".join(VEGALITE_VERSION.split(".")[:2]))
+    # In a function of its own, so that the bundle's names do not clash with those of Sphinx's scripts.
+    (static / VEGA_BUNDLE).write_text(f"(function () {{\n{bundle}\n}})();\n")
+    config.html_static_path.append(str(static))
+
+
+def choose_scripts(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: object) -> None:
+    """Load the Vega bundle on pages with charts only, and leave out Thebe, whose library comes from a CDN."""
+    if "vega-embed" in context.get("body", ""):
+        app.add_js_file(VEGA_BUNDLE, priority=100)
+    scripts = context["script_files"]
+    scripts[:] = [script for script in scripts if "thebe" not in repr(script).lower()]
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("config-inited", add_offline_scripts)
+    app.connect("source-read", show_executed_copy, priority=1)
+    app.connect("html-page-context", choose_scripts, priority=900)
+    return {"version": "1", "parallel_read_safe": True}

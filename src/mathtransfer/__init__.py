@@ -1,0 +1,3 @@
+"""Reproducing "Does Math Reasoning Improve General LLM Capabilities?" (arXiv 2507.00432), claim by claim."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,175 @@
+"""The book's charts: one Altair theme, one colour a training setting, one function for each kind of chart.
+
+Every function takes a title that states the finding and a description that stands in for the picture (read out by
+screen readers).
+"""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+# Okabe and Ito's palette, which people with any of the common colour deficiencies can tell apart.
+COLOURS = {
+    "base": "#666666",
+    "off-policy SFT": "#D55E00",
+    "off-policy SFT, rejection": "#E69F00",
+    "on-policy SFT": "#CC79A7",
+    "off-policy RL": "#56B4E9",
+    "on-policy RL with KL": "#009E73",
+    "on-policy RL": "#0072B2",
+}
+VERDICT_COLOURS = {"reproduced": "#009E73", "not reproduced": "#D55E00", "undecided": "#999999"}
+GROUP_TITLES = {"math": "mathematics", "other": "other reasoning", "non": "non-reasoning"}
+GROUPS = list(GROUP_TITLES)
+WIDTH = 640
+
+
+@alt.theme.register("mathtransfer", enable=True)
+def _theme() -> alt.theme.ThemeConfig:
+    font = "Helvetica, Arial, sans-serif"
+    return alt.theme.ThemeConfig(
+        config={
+            "font": font,
+            "background": "white",
+            "view": {"stroke": None},
+            "axis": {"grid": True, "gridColor": "#e8e8e8", "domain": False, "labelFontSize": 12, "titleFontSize": 12},
+            "title": {"anchor": "start", "fontSize": 15, "fontWeight": 600, "offset": 12},
+            "legend": {"orient": "top", "title": None, "labelFontSize": 12, "labelLimit": 260},
+            "header": {"labelFontSize": 12, "title": None},
+        }
+    )
+
+
+def _colour(settings: list[str]) -> alt.Color:
+    present = [name for name in COLOURS if name in settings]
+    present += [name for name in dict.fromkeys(settings) if name not in COLOURS]
+    extra = ["#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+    colours = [COLOURS.get(name) or extra[i % len(extra)] for i, name in enumerate(present)]
+    return alt.Color("setting:N", scale=alt.Scale(domain=present, range=colours))
+
+
+def dots(
+    table: pd.DataFrame, value: str, axis: str, title: str, description: str, rows: list[str], zero_line: bool = False
+) -> alt.FacetChart | alt.LayerChart:
+    """A dot with its interval for every setting, one row a benchmark or group.
+
+    Args:
+        table: `row`, `setting`, the value's column, `low` and `high`.
+        value: the column to draw.
+        axis: the axis title, with its unit.
+        rows: the order of the rows.
+    """
+    settings = [name for name in COLOURS if name in set(table["setting"])]
+    settings += [name for name in table["setting"].unique() if name not in settings]
+    y = alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(labelLimit=260))
+    offset = alt.YOffset("setting:N", sort=settings)
+    tooltip = ["row", "setting", *(alt.Tooltip(f"{column}:Q", format=".3~f") for column in (value, "low", "high"))]
+    shared = alt.Chart(table).encode(y=y, yOffset=offset, color=_colour(settings), tooltip=tooltip)
+    bars = shared.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=axis), x2="high:Q")
+    points = shared.mark_circle(size=70, opacity=1).encode(x=alt.X(f"{value}:Q", title=axis))
+    layers = [bars, points]
+    if zero_line:
+        layers.insert(0, alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color="#888888").encode(x="x:Q"))
+    height = alt.Step(10 if len(settings) > 2 else 13)
+    return alt.layer(*layers).properties(width=WIDTH - 160, height=height, title=title, description=description)
+
+
+def training_curves(logs: pd.DataFrame, title: str, description: str) -> alt.VConcatChart:
+    """Reward, response length, entropy and gradient norm at every step, a line a training run.
+
+    Args:
+        logs: `setting`, `seed`, `step`, `reward`, `response_length`, `entropy`, `gradient_norm`.
+    """
+    panels = {
+        "reward": "reward (share correct)",
+        "response_length": "response length (tokens)",
+        "entropy": "entropy (nats)",
+        "gradient_norm": "gradient norm",
+    }
+    shared = (
+        alt.Chart(logs)
+        .mark_line(strokeWidth=1.3, opacity=0.85)
+        .encode(
+            x=alt.X("step:Q", title="step"),
+            color=_colour(list(logs["setting"].unique())),
+            detail="seed:N",
+            tooltip=["setting", "seed", "step", *(alt.Tooltip(f"{name}:Q", format=".3~f") for name in panels)],
+        )
+    )
+    charts = [
+        shared.encode(y=alt.Y(f"{name}:Q", title=label)).properties(width=WIDTH // 2 - 70, height=150)
+        for name, label in panels.items()
+    ]
+    return alt.vconcat(charts[0] | charts[1], charts[2] | charts[3], title=title).properties(description=description)
+
+
+def by_layer(table: pd.DataFrame, value: str, axis: str, title: str, description: str) -> alt.FacetChart:
+    """A line a model over the layers, one panel a group.
+
+    Args:
+        table: `group`, `setting`, `seed`, `layer` and the value's column.
+    """
+    return (
+        alt.Chart(table.replace({"group": GROUP_TITLES}))
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("layer:O", title="layer (0 is the embedding)"),
+            y=alt.Y(f"{value}:Q", title=axis),
+            color=_colour(list(table["setting"].unique())),
+            detail="seed:N",
+            tooltip=["setting", "seed", "layer", alt.Tooltip(f"{value}:Q", format=".3~f")],
+        )
+        .properties(width=WIDTH // 3 - 50, height=190)
+        .facet(column=alt.Column("group:N", sort=list(GROUP_TITLES.values())), title=title)
+        .properties(description=description)
+    )
+
+
+def ledger_intervals(ledger: pd.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """Every statistic's interval in units of its own distance from the threshold, coloured by verdict.
+
+    Args:
+        ledger: the ledger's columns and `threshold`.
+    """
+    scale = ledger[["low", "high", "value"]].sub(ledger["threshold"], axis=0).abs().max(axis=1).replace(0, 1)
+    table = ledger.assign(row=ledger["claim"] + " · " + ledger["statistic"] + " · " + ledger["run"])
+    for end in ("low", "value", "high"):
+        table[f"scaled_{end}"] = (ledger[end] - ledger["threshold"]) / scale
+    colour = alt.Color("verdict:N", scale=alt.Scale(domain=list(VERDICT_COLOURS), range=list(VERDICT_COLOURS.values())))
+    shared = alt.Chart(table).encode(
+        y=alt.Y("row:N", sort=list(table["row"]), title=None, axis=alt.Axis(labelLimit=400)),
+        color=colour,
+        tooltip=["claim", "layer", "statistic", "criterion", "verdict", "run"]
+        + [alt.Tooltip(f"{name}:Q", format=".3~f") for name in ("value", "low", "high")],
+    )
+    axis = alt.X("scaled_low:Q", title="distance from the threshold, relative to the farthest end of the interval")
+    bars = shared.mark_rule(strokeWidth=2).encode(x=axis, x2="scaled_high:Q")
+    points = shared.mark_circle(size=70, opacity=1).encode(x=alt.X("scaled_value:Q"))
+    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color="#888888").encode(x="x:Q")
+    return (zero + bars + points).properties(
+        width=WIDTH - 300, height=alt.Step(18), title=title, description=description
+    )
+
+
+def gains(table: pd.DataFrame, title: str, description: str) -> alt.LayerChart:
+    """One dot a training run and group: the gain over the base.
+
+    Args:
+        table: `setting`, `seed`, `group` and `gain` (percentage points).
+    """
+    named = table.replace({"group": GROUP_TITLES})
+    settings = [name for name in COLOURS if name in set(table["setting"])]
+    dots = (
+        alt.Chart(named)
+        .mark_circle(size=110, opacity=0.8)
+        .encode(
+            x=alt.X("gain:Q", title="gain over the base (percentage points)"),
+            y=alt.Y("group:N", sort=list(GROUP_TITLES.values()), title=None, axis=alt.Axis(labelLimit=200)),
+            yOffset=alt.YOffset("setting:N", sort=settings),
+            color=_colour(list(table["setting"])),
+            tooltip=["setting", "seed", "group", alt.Tooltip("gain:Q", format="+.1f")],
+        )
+    )
+    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color="#888888").encode(x="x:Q")
+    return (zero + dots).properties(width=WIDTH - 160, height=alt.Step(26), title=title, description=description)

@@ -1,0 +1,47 @@
+"""The word-level vocabulary of the miniature world as a Hugging Face fast tokenizer."""
+
+from __future__ import annotations
+
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from mathtransfer.miniature import facts
+from mathtransfer.miniature.teacher import LARGEST
+
+PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
+TEMPLATE_WORDS = """
+? . , : ; + - * / = mod min
+what is the remainder box of divided by find if has boxes and more how many print mass with robot at goal moves give mg per kg most
+weight dose left took to who where are colour usual does it take right would you need they can true say this do agree
+that or false be backwards twice without first word a comma between words last yes no given are answer steps let me think okay
+see then we gives wait check good so must
+"""
+
+
+def words() -> list[str]:
+    """Every word of the world in a fixed order: numbers first, then the templates' words, then names of things."""
+    named = [
+        *facts.NAMES, *facts.THINGS, *facts.PLACES, *facts.COLOURS, *facts.VARIABLES, *facts.DRUGS, *facts.MASSES,
+        *facts.ANIMALS, *facts.UNITS,
+    ]  # fmt: skip
+    for relation, values in facts.RELATIONS.items():
+        named += [*relation.split(), *values]
+    for activity in facts.DURATIONS:
+        named += activity.split()
+    return list(dict.fromkeys([*map(str, range(LARGEST + 1)), *TEMPLATE_WORDS.split(), *named]))
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer: words split at spaces, one token a word; text decodes to the same words joined by spaces."""
+    ids = {word: i for i, word in enumerate([PAD, EOS, UNKNOWN, *words()])}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=EOS,
+        unk_token=UNKNOWN,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        model_max_length=256,
+    )
