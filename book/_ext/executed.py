@@ -1,8 +1,8 @@
 """Sphinx extension: pages show executed notebooks, and the built book asks nothing of the network.
 
-Source notebooks carry no outputs. When Sphinx reads `notebooks/chapters/x.ipynb` it gets the executed copy from the folder
-that the environment variable BOOK_EXECUTED names, so page paths, source links and launch buttons name the source notebook.
-A run notebook is executed many times; its page shows the first of its copies.
+Source notebooks carry no outputs. When Sphinx reads `notebooks/chapters/x.ipynb` it gets the executed copy from the
+folder that the environment variable BOOK_EXECUTED names, so page paths, source links and launch buttons name the source
+notebook. A run notebook is executed many times; its page shows the first of its copies.
 """
 
 from __future__ import annotations

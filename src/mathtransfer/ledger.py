@@ -12,7 +12,7 @@ import yaml
 
 from mathtransfer.published import table
 
-COLUMNS = "claim layer statistic value low high criterion verdict run".split()
+COLUMNS = ["claim", "layer", "statistic", "value", "low", "high", "criterion", "verdict", "run"]
 LAYERS = ("published", "released", "miniature", "full")
 HOLDS, FAILS, OPEN = "reproduced", "not reproduced", "undecided"
 
@@ -101,6 +101,10 @@ def read_evidence(folder: str | Path) -> pd.DataFrame:
 
 
 def verdicts(ledger: pd.DataFrame) -> pd.DataFrame:
-    """One row a claim and layer with the combined verdict: `claim, layer, verdict, statement`."""
+    """The combined verdict of each claim and statement (rows) on each layer that has evidence (columns)."""
     combined = ledger.groupby(["claim", "layer"], sort=False)["verdict"].agg(lambda column: combine(list(column)))
-    return combined.reset_index().merge(table("claims")[["claim", "statement"]], on="claim")
+    stated = combined.reset_index().merge(table("claims")[["claim", "statement"]], on="claim")
+    wide = stated.pivot_table(
+        index=["claim", "statement"], columns="layer", values="verdict", aggfunc="first", sort=False
+    )
+    return wide.fillna("no evidence yet")

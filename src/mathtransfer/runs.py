@@ -22,7 +22,7 @@ import pandas as pd
 PACKAGE = Path(__file__).parent
 LIBRARIES = ("torch", "transformers", "trl", "lm_eval", "scikit-learn", "pandas")
 # The columns of every tidy table, in this order.
-TIDY = "model base setting seed tier suite group benchmark metric value stderr n".split()
+TIDY = ["model", "base", "setting", "seed", "tier", "suite", "group", "benchmark", "metric", "value", "stderr", "n"]
 
 
 def parameters(namespace: dict, names: str) -> dict:
@@ -47,7 +47,7 @@ def parameters(namespace: dict, names: str) -> dict:
 
 
 def sources(notebook: Path) -> list[Path]:
-    """The files of this package that a notebook imports, directly or not: what makes its output stale when it changes."""
+    """The files of this package that a notebook imports, directly or not: its output is stale when one changes."""
     cells = nbformat.read(notebook, as_version=4).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     without_magics = re.sub(r"^(\s*)[%!].*$", r"\1pass", code, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The controlled study's statistics (Section 2.2), the same ones for the miniature models and for the paper's Table 1."""
+"""The controlled study's statistics (Section 2.2), for the miniature models and for the paper's Table 1."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def mean_over_seeds(answers: pd.DataFrame) -> pd.DataFrame:
         else:
             value, low, high = by_seed.iloc[0], by_seed.iloc[0] - 1.96 * stderr, by_seed.iloc[0] + 1.96 * stderr
         rows.append((setting, group, benchmark, value, stderr, low, high))
-    return pd.DataFrame(rows, columns="setting group benchmark value stderr low high".split())
+    return pd.DataFrame(rows, columns=["setting", "group", "benchmark", "value", "stderr", "low", "high"])
 
 
 def domain_indices(scores: Array, groups: list[str]) -> dict[str, Array]:

@@ -7,8 +7,8 @@ One gradient covers supervised fine-tuning and reinforcement learning:
 q says who writes the responses (the teacher or the policy), w how much each one counts (all the same, only the correct
 ones, or by group-normalised advantage), beta how strongly the policy is held to the base. A setting is a row of
 `SETTINGS` and nothing else. Sums over tokens are divided by the number of response tokens in the batch. The KL term is
-TRL's estimator on the sampled tokens, exp(r) - r - 1 with r = log pi_ref - log pi. Left out: clipping does nothing here,
-since every batch is used for one update.
+TRL's estimator on the sampled tokens, exp(r) - r - 1 with r = log pi_ref - log pi. Left out: clipping does nothing
+here, since every batch is used for one update.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def teacher_rollout(teacher: Teacher, seed: int) -> Callable:
     return rollout
 
 
-def train(
+def build_trainer(
     model,
     tokenizer,
     problems: list[dict[str, str]],
@@ -146,8 +146,8 @@ def train(
     learning_rate: float,
     max_completion: int,
     save_every: int,
-) -> pd.DataFrame:
-    """Post-train a model in one setting of the unified objective; resumes from the last whole checkpoint in `folder`.
+) -> ObjectiveTrainer:
+    """The trainer of one setting of the unified objective.
 
     Args:
         model: the policy, changed in place. With beta > 0 the reference is loaded anew from where it came from.
@@ -159,9 +159,6 @@ def train(
         seed: orders the problems and seeds every sampled response.
         batch_size: responses in an update; `group_size` of them answer the same prompt.
         max_completion: response tokens, longer ones are cut.
-
-    Returns:
-        One row a step: `step`, `loss`, `gradient_norm`, `reward`, `response_length` (tokens), `entropy` (nats).
 
     Raises:
         ValueError: the setting does not exist, the teacher is missing, or the batch does not divide into groups.
@@ -208,12 +205,16 @@ def train(
         ),
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
-    return training_log(trainer.state.log_history)
+    return trainer
 
 
-def training_log(history: list[dict]) -> pd.DataFrame:
-    """The trainer's history as one tidy row a step."""
+def train(trainer: ObjectiveTrainer) -> pd.DataFrame:
+    """Train to the end, from the last whole checkpoint in the trainer's folder if there is one.
+
+    Returns:
+        One row a step: `step`, `loss`, `gradient_norm`, `reward`, `response_length` (tokens), `entropy` (nats).
+    """
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(Path(trainer.args.output_dir)))
     names = {
         "step": "step",
         "loss": "loss",
@@ -222,7 +223,8 @@ def training_log(history: list[dict]) -> pd.DataFrame:
         "completions/mean_length": "response_length",
         "entropy": "entropy",
     }
-    return pd.DataFrame([row for row in history if "reward" in row])[list(names)].rename(columns=names)
+    steps = [row for row in trainer.state.log_history if "reward" in row]
+    return pd.DataFrame(steps)[list(names)].rename(columns=names)
 
 
 def keep_final(model, tokenizer, folder: Path) -> None:

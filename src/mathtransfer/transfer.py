@@ -40,7 +40,7 @@ def domain_index(gains: ArrayLike, base: ArrayLike, sigma: ArrayLike) -> Array:
 
 
 def transferability_index(group_index: ArrayLike, math_index: ArrayLike) -> Array:
-    """TI_g = 100 DI_g / DI_math in percent (Section 2.1). It has no meaning where mathematics did not gain: nan there."""
+    """TI_g = 100 DI_g / DI_math in percent (Section 2.1); nan where mathematics did not gain."""
     group_index, math_index = np.asarray(group_index, dtype=float), np.asarray(math_index, dtype=float)
     return np.where(math_index > 0, 100.0 * group_index / np.where(math_index > 0, math_index, 1.0), np.nan)
 
@@ -98,8 +98,8 @@ def resample_questions(accuracies: list[Array], draws: int, seed: int) -> Array:
 def benchmark_resamples(benchmarks: int = 4) -> NDArray[np.int64]:
     """Every way to draw a group's benchmarks with replacement: positions, `(benchmarks ** benchmarks, benchmarks)`.
 
-    A published table has one run a model, so the only spread to be had is over a group's benchmarks. With four of them
-    all 256 resamples can be enumerated: an exact bootstrap. It says how much hangs on the choice of benchmarks, no more.
+    A published table has one run a model, so the only spread to be had is over a group's benchmarks. With four of
+    them all 256 resamples can be enumerated: an exact bootstrap. It says how much hangs on the choice of benchmarks.
     """
     return np.stack(np.meshgrid(*[range(benchmarks)] * benchmarks), -1).reshape(-1, benchmarks)
 

@@ -4,28 +4,113 @@ from __future__ import annotations
 
 import random
 
-NAMES = "anna ben carla dan emma finn gita hugo iris jack kira leo mona nick olga paul".split()
-THINGS = "pens books cups balls keys coins hats shoes stones apples plates bells".split()
-PLACES = "park school beach market station library garden kitchen museum bridge harbour farm".split()
-COLOURS = "red blue green black white yellow brown pink grey orange purple silver".split()
-VARIABLES = "a b c d n m p q x y z w".split()
-DRUGS = "aspirin codeine digoxin heparin insulin lithium morphine warfarin".split()
+NAMES = [
+    "anna",
+    "ben",
+    "carla",
+    "dan",
+    "emma",
+    "finn",
+    "gita",
+    "hugo",
+    "iris",
+    "jack",
+    "kira",
+    "leo",
+    "mona",
+    "nick",
+    "olga",
+    "paul",
+]
+THINGS = ["pens", "books", "cups", "balls", "keys", "coins", "hats", "shoes", "stones", "apples", "plates", "bells"]
+PLACES = [
+    "park",
+    "school",
+    "beach",
+    "market",
+    "station",
+    "library",
+    "garden",
+    "kitchen",
+    "museum",
+    "bridge",
+    "harbour",
+    "farm",
+]
+COLOURS = ["red", "blue", "green", "black", "white", "yellow", "brown", "pink", "grey", "orange", "purple", "silver"]
+VARIABLES = ["a", "b", "c", "d", "n", "m", "p", "q", "x", "y", "z", "w"]
+DRUGS = ["aspirin", "codeine", "digoxin", "heparin", "insulin", "lithium", "morphine", "warfarin"]
 
 # Invented masses, drawn once: numbers small enough for the products to stay below 100.
-ELEMENTS = "zinc iron gold tin lead neon helium carbon boron argon cobalt nickel copper sodium iodine sulfur".split()
+ELEMENTS = [
+    "zinc",
+    "iron",
+    "gold",
+    "tin",
+    "lead",
+    "neon",
+    "helium",
+    "carbon",
+    "boron",
+    "argon",
+    "cobalt",
+    "nickel",
+    "copper",
+    "sodium",
+    "iodine",
+    "sulfur",
+]
 _world = random.Random("the facts of the miniature world")
 MASSES = {element: _world.randint(2, 8) for element in ELEMENTS}
 
-ANIMALS = (
-    "fox bear wolf owl hawk crab frog goat horse lion mouse otter panda rabbit seal snake swan tiger whale zebra "
-    "camel crow deer duck eagle hare ibex koala lemur moose newt okapi parrot quail raven sloth toad viper walrus yak"
-).split()
+ANIMALS = [
+    "fox",
+    "bear",
+    "wolf",
+    "owl",
+    "hawk",
+    "crab",
+    "frog",
+    "goat",
+    "horse",
+    "lion",
+    "mouse",
+    "otter",
+    "panda",
+    "rabbit",
+    "seal",
+    "snake",
+    "swan",
+    "tiger",
+    "whale",
+    "zebra",
+    "camel",
+    "crow",
+    "deer",
+    "duck",
+    "eagle",
+    "hare",
+    "ibex",
+    "koala",
+    "lemur",
+    "moose",
+    "newt",
+    "okapi",
+    "parrot",
+    "quail",
+    "raven",
+    "sloth",
+    "toad",
+    "viper",
+    "walrus",
+    "yak",
+]
 RELATIONS = {
-    "eats": "nuts grass fish seeds leaves berries roots honey".split(),
-    "lives in": "forest desert river cave swamp meadow tundra island".split(),
-    "fears": "fire thunder water wind darkness smoke noise snow".split(),
-    "sees": "morning evening noon midnight dawn dusk winter summer".split(),
-    "likes": "music sleep sun rain games songs dances company".split(),
+    "eats": ["nuts", "grass", "fish", "seeds", "leaves", "berries", "roots", "honey"],
+    "lives in": ["forest", "desert", "river", "cave", "swamp", "meadow", "tundra", "island"],
+    "fears": ["fire", "thunder", "water", "wind", "darkness", "smoke", "noise", "snow"],
+    "sees": ["morning", "evening", "noon", "midnight", "dawn", "dusk", "winter", "summer"],
+    "likes": ["music", "sleep", "sun", "rain", "games", "songs", "dances", "company"],
 }
 ANIMAL_FACTS = {
     (animal, relation): _world.choice(values) for animal in ANIMALS for relation, values in RELATIONS.items()
@@ -45,7 +130,7 @@ def statement(animal: str, relation: str, value: str) -> str:
     return f"the {animal} {relation} the {value}" if relation == "lives in" else f"the {animal} {relation} {value}"
 
 
-UNITS = "seconds minutes hours days weeks years".split()
+UNITS = ["seconds", "minutes", "hours", "days", "weeks", "years"]
 # Activity: the lowest and the highest usual number, and the unit. A fair guess at the real world.
 DURATIONS = {
     "to sneeze": (1, 6, "seconds"),

@@ -30,7 +30,7 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One question with its answer. `solve` works it out with the calculator it is given (None: nothing to work out)."""
+    """One question with its answer. `solve` works it out with a given calculator (None: nothing to work out)."""
 
     question: str
     key: str
@@ -179,7 +179,7 @@ def passage(rng: random.Random) -> Problem:
 
 
 def durations(rng: random.Random) -> Problem:
-    """Is this a usual time for this activity? Half of the answers are yes; a wrong time has another unit or is too long."""
+    """Is this a usual time for an activity? Half of the answers are yes; a wrong time has another unit or is long."""
     activity = rng.choice(sorted(facts.DURATIONS))
     low, high, unit = facts.DURATIONS[activity]
     usual = rng.random() < 0.5

@@ -10,11 +10,11 @@ from mathtransfer.miniature.teacher import LARGEST
 
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
 TEMPLATE_WORDS = """
-? . , : ; + - * / = mod min
-what is the remainder box of divided by find if has boxes and more how many print mass with robot at goal moves give mg per kg most
-weight dose left took to who where are colour usual does it take right would you need they can true say this do agree
-that or false be backwards twice without first word a comma between words last yes no given are answer steps let me think okay
-see then we gives wait check good so must
+? . , : ; + - * / = mod min what is the remainder box of divided by find if has boxes and more how many print
+mass with robot at goal moves give mg per kg most weight dose left took to who where are colour usual does it
+take right would you need they can true say this do agree that or false be backwards twice without first word
+a comma between words last yes no given are answer steps let me think okay see then we gives wait check good
+so must
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datasets import Dataset, DatasetDict
 
-from mathtransfer.miniature.families import FAMILIES, distinct_problems
+from mathtransfer.miniature.families import distinct_problems
 
 
 def dataset(family: str, split: str = "evaluation", n: int = 200, seed: int = 0, **_) -> DatasetDict:

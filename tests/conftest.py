@@ -1,0 +1,40 @@
+"""What several tests share: one smoke study, built once, and the miniature base."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# Two threads that share two busy cores are slower than one, and one thread gives the same numbers everywhere.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def run(command: list[str], **kwargs) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **kwargs)
+
+
+def snakemake(*arguments: str) -> subprocess.CompletedProcess:
+    return run(["snakemake", "--cores", "2", "--nolock", "--rerun-incomplete", "--config", "tier=smoke", *arguments])
+
+
+@pytest.fixture(scope="session")
+def smoke_study() -> Path:
+    """The whole study at the smoke tier: every notebook through papermill, the book with warnings as errors."""
+    done = snakemake()
+    assert done.returncode == 0, done.stderr[-4000:]
+    return ROOT / "_build" / "smoke"
+
+
+@pytest.fixture(scope="session")
+def base():
+    """The miniature base model and its tokenizer."""
+    from mathtransfer import models
+
+    return models.load_model("miniature"), models.load_tokenizer("miniature")

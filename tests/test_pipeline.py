@@ -1,0 +1,185 @@
+"""The Snakefile runs what is stale and nothing else, survives kill -9, and repeats itself bit for bit."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT, run, snakemake
+
+from mathtransfer import models, runs
+
+TRAIN = ["steps=6", "batch_size=8", "group_size=4", "problems_each=20", "save_every=1"]
+
+
+def papermill(notebook: str, out: Path, **parameters) -> list[str]:
+    values = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
+    return ["papermill", "-k", "python3", "--no-progress-bar", f"notebooks/{notebook}.ipynb", str(out), *values]
+
+
+def planned(*arguments: str) -> set[str]:
+    """The jobs that would run now, by rule."""
+    done = snakemake("--dry-run", "--quiet", "progress", *arguments)
+    lines = done.stdout.split("Job stats:")[-1].split("Reasons:")[0].splitlines()
+    return {line.split()[0] for line in lines if line and line.split()[-1].isdigit()} - {"job", "total", "all"}
+
+
+def test_the_study_is_whole(smoke_study):
+    assert (smoke_study / "html" / "index.html").is_file()
+    scores = pd.read_csv(smoke_study / "scores.csv")
+    assert list(scores.columns) == runs.TIDY
+    assert scores.groupby("model")["benchmark"].nunique().eq(12).all()
+    ledger = pd.read_csv(smoke_study / "ledger.csv")
+    assert list(ledger.columns) == [
+        "claim",
+        "layer",
+        "statistic",
+        "value",
+        "low",
+        "high",
+        "criterion",
+        "verdict",
+        "run",
+    ]
+    assert set(ledger["claim"]) == {"S1", "S2", "S3", "S4", "L1", "L5", "T1", "T2"}
+    assert set(ledger.query("layer == 'published'")["claim"]) == {"S1", "S2", "S3", "S4"}
+    timings = pd.read_csv(smoke_study / "timings.csv")
+    assert list(timings.columns) == ["part", "seconds", "peak_memory_mb"]
+    assert {"book", "controlled_study"} <= set(timings["part"])
+
+
+def test_nothing_to_do_the_second_time(smoke_study):
+    assert planned() == set()
+
+
+def test_touching_a_chapter_runs_that_chapter_only(smoke_study):
+    chapter = ROOT / "notebooks" / "chapters" / "token_drift.ipynb"
+    before = chapter.stat()
+    chapter.touch()
+    try:
+        done = snakemake("--quiet", "host", "progress", "reason", "rules")
+        assert done.returncode == 0, done.stderr[-2000:]
+        started = {line.split()[0].rstrip(":") for line in done.stdout.splitlines() if line.endswith("started")}
+        assert started == {"chapter_token_drift", "book"}
+    finally:
+        os.utime(chapter, ns=(before.st_atime_ns, before.st_mtime_ns))
+        snakemake()
+
+
+@pytest.mark.parametrize(
+    ("file", "runs_again", "does_not"),
+    [
+        ("train.py", {"train", "evaluate", "latent_drift", "token_drift", "chapter_ledger", "book"}, set()),
+        ("latent.py", {"latent_drift", "chapter_latent_drift"}, {"train", "evaluate", "token_drift"}),
+        ("charts.py", {"chapter_controlled_study"}, set()),
+    ],
+)
+def test_changing_code_runs_what_depends_on_it(smoke_study, file, runs_again, does_not):
+    path = ROOT / "src" / "mathtransfer" / file
+    text, before = path.read_text(), path.stat()
+    try:
+        path.write_text(text + "\n# changed\n")
+        jobs = planned()
+        assert runs_again <= jobs
+        assert not does_not & jobs
+    finally:
+        path.write_text(text)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_an_unknown_tier_is_refused():
+    done = run(["snakemake", "--cores", "1", "--config", "tier=medium", "--nolock", "--dry-run"])
+    assert done.returncode != 0
+    assert "unknown tier 'medium': expected one of mini, smoke" in done.stderr + done.stdout
+
+
+def train_command(out: Path) -> list[str]:
+    values = dict(value.split("=") for value in TRAIN)
+    return papermill("runs/train", out.with_suffix(".ipynb"), out=out, **values)
+
+
+def test_kill_and_repeat_give_the_same_bits(tmp_path):
+    """One run to its end, and one that is killed with -9 in the middle and started again."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    done = run(train_command(whole))
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    process = subprocess.Popen(train_command(cut), cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    checkpoints = tmp_path / "cut.partial" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("checkpoint-2/whole")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert list(checkpoints.glob("checkpoint-*/whole")), "the run was to be killed after a checkpoint"
+    assert not cut.exists()
+    with pytest.raises(FileNotFoundError):
+        runs.read_manifest(cut)
+    time.sleep(2)  # an orphaned kernel ends itself within a second
+
+    done = run(train_command(cut))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (whole / "log.csv").read_bytes() == (cut / "log.csv").read_bytes()
+    assert models.fingerprint(str(whole / "checkpoint")) == models.fingerprint(str(cut / "checkpoint"))
+    assert not list(cut.glob("checkpoints"))
+
+
+def test_two_runs_of_one_seed_give_the_same_tables(smoke_study, tmp_path):
+    """Evaluation and drift of one smoke model again, in new processes."""
+    name = next(path.name for path in sorted((smoke_study / "runs" / "train").iterdir()))
+    model = smoke_study / "runs" / "train" / name / "checkpoint"
+    evaluation = tmp_path / "evaluate"
+    common = {"model": model, "tier": "smoke"}
+    commands = {
+        "evaluate": {"n": 6, "batch_size": 64},
+        "latent_drift": {"n": 5, "evaluation": evaluation},
+        "token_drift": {"n": 3, "evaluation": evaluation},
+    }
+    for kind, own in commands.items():
+        done = run(papermill(f"runs/{kind}", tmp_path / f"{kind}.ipynb", out=tmp_path / kind, **common, **own))
+        assert done.returncode == 0, done.stderr[-2000:]
+        for table in (tmp_path / kind).glob("*.csv"):
+            assert table.read_bytes() == (smoke_study / "runs" / kind / name / table.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("notebook", "parameters", "message"),
+    [
+        ("runs/evaluate", {"modell": "x"}, "unknown parameter modell: this notebook takes model, base"),
+        ("runs/evaluate", {"suite": "mini"}, "unknown suite 'mini'"),
+        ("runs/train", {"setting": "RL"}, "unknown setting 'RL'"),
+        ("runs/latent_drift", {"evaluation": "nowhere"}, "nowhere is no finished run"),
+        ("chapters/ledger", {"study": "nowhere"}, "no evidence in nowhere"),
+    ],
+)
+def test_bad_parameters_stop_a_notebook_with_one_sentence(notebook, parameters, message, tmp_path):
+    done = run(papermill(notebook, tmp_path / "out.ipynb", **parameters))
+    assert done.returncode != 0
+    assert message in done.stderr.strip().splitlines()[-1]
+
+
+def test_pretraining_runs_and_resumes(tmp_path):
+    import torch
+
+    from mathtransfer.miniature import pretrain, vocabulary
+
+    tokenizer, checkpoint = vocabulary.build_tokenizer(), tmp_path / "checkpoint.pt"
+    settings = {"seed": 1, "batch_size": 4, "muon_lr": 0.01, "adam_lr": 3e-3}
+    whole, _ = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=100, **settings)
+    stopped = pretrain.schedule
+    try:  # stop after four steps, as a killed run would
+        pretrain.schedule = lambda step, total: stopped(step, total) if step < 4 else 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=2, **settings)
+    finally:
+        pretrain.schedule = stopped
+    assert checkpoint.is_file()
+    resumed, _ = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=2, **settings)
+    assert not checkpoint.exists()
+    for name, parameter in whole.named_parameters():
+        assert torch.equal(parameter, dict(resumed.named_parameters())[name])
+    shutil.rmtree(tmp_path)

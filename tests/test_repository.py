@@ -1,0 +1,67 @@
+"""The project's files agree with each other and say nothing that they should not."""
+
+import json
+import re
+import tomllib
+
+import pytest
+import yaml
+from conftest import ROOT, run
+
+from mathtransfer import runs
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_environment_is_in_step_with_pyproject():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
+    wanted = PYPROJECT["dependencies"] + PYPROJECT["optional-dependencies"]["book"]
+    assert sorted(pip) == sorted([*wanted, "--no-deps -e ."])
+    assert f"python{PYPROJECT['requires-python']}" in conda
+
+
+def test_lock_has_exact_versions_of_everything_and_no_addresses():
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9._]+", line) for line in lines)
+    locked = {line.split("==")[0].lower().replace("_", "-") for line in lines}
+    extras = PYPROJECT["optional-dependencies"]
+    wanted = PYPROJECT["dependencies"] + extras["book"] + extras["dev"]
+    names = {re.match(r"[A-Za-z0-9_.-]+", entry)[0].lower().replace("_", "-") for entry in wanted} - {"mathtransfer"}
+    assert names <= locked
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_source_notebooks(path):
+    notebook = json.loads(path.read_text())
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert notebook["metadata"]["kernelspec"]["language"] == "python"
+    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    assert f"mathtransfer @ git+{url}" in "".join(code[0]["source"])  # Colab's first cell
+    assert "parameters" in code[1]["metadata"]["tags"]
+    assert "runs.parameters(" in "".join(code[2]["source"])
+    names = re.findall(r"^(\w+) = ", "".join(code[1]["source"]), flags=re.MULTILINE)
+    checked = re.search(r'"([\w ]+)",?\s*\)', "".join(code[2]["source"]))[1].split()
+    assert names == checked
+
+
+def test_no_output_path_of_a_machine_in_what_ships():
+    manifest = json.loads((ROOT / "src/mathtransfer/miniature/base/manifest.json").read_text())
+    assert "out" not in manifest["parameters"]
+    assert manifest["notebook"] == "pretrain"
+    weights = ROOT / "src/mathtransfer/miniature/base/model.safetensors"
+    assert weights.stat().st_size <= 8 * 2**20
+
+
+def test_code_is_linted():
+    done = run(["ruff", "check", "."])
+    assert done.returncode == 0, done.stdout
+    done = run(["ruff", "format", "--check", "."])
+    assert done.returncode == 0, done.stdout
+
+
+def test_package_data_is_found():
+    assert (runs.PACKAGE / "claims.yaml").is_file() and (runs.PACKAGE / "paper" / "scores.csv").is_file()
