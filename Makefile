@@ -14,6 +14,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tokenizers warn about forks, and nothing here may ask a model hub unless a notebook names a hub id.
 export TOKENIZERS_PARALLELISM := false
 
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
 .PHONY: book test bench base lab clean
 .DEFAULT_GOAL := book
 
@@ -26,7 +29,8 @@ export TOKENIZERS_PARALLELISM := false
 
 # Snakemake's lock is not used: a killed run would leave it behind. What a killed run left half-written is made again.
 book: .venv/installed
-	@snakemake --cores $(CORES) --config tier=$(TIER) --nolock --rerun-incomplete --quiet host progress reason rules
+	@snakemake --cores $(CORES) --config tier=$(TIER) --nolock --rerun-incomplete --quiet host reason rules 2>&1 \
+	  | awk '!/^(Select jobs|Execute [0-9]+ jobs|Assuming unrestricted|$$)/ { print; fflush() }'
 
 test: .venv/installed
 	@pytest

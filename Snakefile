@@ -48,11 +48,12 @@ def model_folder(name):
     return SIZE["base"] if name == "base" else f"{RUNS}/train/{name}/checkpoint"
 
 
+# Papermill leaves a half-written notebook behind when it is killed, so the copy gets its name when it is whole.
 PAPERMILL = (
-    "echo '  {rule} {wildcards}: started' && OMP_NUM_THREADS={threads} PYTHONWARNINGS=ignore papermill -k python3 "
-    "--no-progress-bar --no-log-output {input.notebook[0]} {output.executed}.partial.ipynb -y {params.values:q} "
+    "echo '  {rule} {wildcards}: started'; SECONDS=0; OMP_NUM_THREADS={threads} PYTHONWARNINGS=ignore "
+    "papermill -k python3 --no-progress-bar {input.notebook[0]} {output.executed}.partial.ipynb -y {params.values:q} "
     "2> {log} || (cat {log} >&2; exit 1) && mv {output.executed}.partial.ipynb {output.executed} "
-    "&& echo '  {rule} {wildcards}: done'"
+    "&& echo \"  {rule} {wildcards}: done in $SECONDS s\""
 )
 
 
@@ -206,9 +207,9 @@ rule book:
     benchmark:
         f"{ROOT}/timings/book.tsv"
     shell:
-        "echo '  book: started' && jupyter-book config sphinx . > {log} 2>&1 && BOOK_EXECUTED={params.executed} PYTHONPATH=book/_ext "
+        "echo '  book: started'; SECONDS=0; jupyter-book config sphinx . > {log} 2>&1 && BOOK_EXECUTED={params.executed} PYTHONPATH=book/_ext "
         "sphinx-build -W -n --keep-going -b html -d {ROOT}/doctrees . {params.html} >> {log} 2>&1 "
-        "|| (cat {log} >&2; exit 1) && echo '  book: done'"
+        "|| (cat {log} >&2; exit 1) && echo \"  book: done in $SECONDS s\""
 
 
 onsuccess:

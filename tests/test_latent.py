@@ -41,7 +41,7 @@ def test_padding_does_not_count(base):
     together = latent.mean_hidden_states(model, tokenizer, texts)
     alone = np.concatenate([latent.mean_hidden_states(model, tokenizer, [text]) for text in texts], axis=1)
     assert together.shape == (model.config.num_hidden_layers + 1, 2, model.config.hidden_size)
-    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-4)  # float32 sums in another order
     ids = tokenizer(texts[1], return_tensors="pt").input_ids
     embedded = model.get_input_embeddings()(ids).mean(1).detach().numpy()
     np.testing.assert_allclose(together[0, 1], embedded[0], atol=1e-6)

@@ -67,7 +67,7 @@ def test_gradient_is_that_of_equation_3(setting, tmp_path):
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     model.zero_grad()
     trainer.compute_loss(model, batch).backward()
-    found = {name: p.grad.clone() for name, p in model.named_parameters()}
+    found = torch.cat([p.grad.flatten() for p in model.parameters()])
 
     by_prompt = {p.question: p.answer for p in teacher.mathematics(10, seed=0)}
     tokenizer = trainer.processing_class
@@ -83,10 +83,17 @@ def test_gradient_is_that_of_equation_3(setting, tmp_path):
         weights = [
             float((r - groups[p].mean()) / (groups[p].std() + 1e-4)) for p, r in zip(prompts, rewards, strict=True)
         ]
-    model.zero_grad()
-    equation_3(model, models.load_model("miniature"), batch, weights, row.kl).backward()
-    for name, parameter in model.named_parameters():
-        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-3, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}")
+    reference = models.load_model("miniature")
+
+    def distance(kl: float) -> float:
+        """Norm of the difference from the formula's gradient, relative to that gradient's norm."""
+        model.zero_grad()
+        equation_3(model, reference, batch, weights, kl).backward()
+        expected = torch.cat([p.grad.flatten() for p in model.parameters()])
+        return float((found - expected).norm() / expected.norm())
+
+    assert distance(row.kl) < 1e-4
+    assert row.kl == 0 or distance(0.0) > 1e-3  # the KL term is not too small to be seen
 
 
 def test_six_settings_are_six_different_rows():

@@ -71,8 +71,8 @@ def check_same_vocabulary(tuned: PreTrainedTokenizerBase, base: PreTrainedTokeni
     if tuned_words != base_words:
         different = sum(base_words.get(word) != i for word, i in tuned_words.items())
         raise ValueError(
-            f"the two tokenizers have different vocabularies ({len(tuned_words)} and {len(base_words)} tokens, "
-            f"{different} differ): token-level drift needs a model and the base it was tuned from"
+            f"the model and its base have different vocabularies ({len(tuned_words)} and {len(base_words)} tokens, "
+            f"{different} differ): give the base that the model was tuned from"
         )
 
 
