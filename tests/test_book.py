@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("study")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
     "--no-sandbox",

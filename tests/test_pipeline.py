@@ -13,6 +13,7 @@ from conftest import ROOT, run, snakemake
 
 from mathtransfer import models, runs
 
+pytestmark = pytest.mark.xdist_group("study")
 TRAIN = ["steps=6", "batch_size=8", "group_size=4", "problems_each=20", "save_every=1"]
 
 

@@ -10,6 +10,8 @@ from conftest import ROOT, run
 
 from mathtransfer import runs
 
+# Beside the tests of the pipeline, which change files for a moment.
+pytestmark = pytest.mark.xdist_group("study")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

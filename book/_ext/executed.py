@@ -75,7 +75,7 @@ def choose_scripts(app: Sphinx, pagename: str, templatename: str, context: dict,
     if "vega-embed" in context.get("body", ""):
         app.add_js_file(VEGA_BUNDLE, priority=100)
     scripts = context["script_files"]
-    scripts[:] = [script for script in scripts if "thebe" not in repr(script).lower()]
+    scripts[:] = [script for script in scripts if "thebe" not in str(script).lower()]
 
 
 def setup(app: Sphinx) -> dict:

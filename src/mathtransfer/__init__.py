@@ -1,3 +1,5 @@
 """Reproducing "Does Math Reasoning Improve General LLM Capabilities?" (arXiv 2507.00432), claim by claim."""
 
 __version__ = "0.1.0"
+
+GROUPS = ["math", "other", "non"]  # the paper's groups of benchmarks, in its order

@@ -21,7 +21,6 @@ COLOURS = {
 }
 VERDICT_COLOURS = {"reproduced": "#009E73", "not reproduced": "#D55E00", "undecided": "#999999"}
 GROUP_TITLES = {"math": "mathematics", "other": "other reasoning", "non": "non-reasoning"}
-GROUPS = list(GROUP_TITLES)
 WIDTH = 640
 
 
@@ -138,12 +137,12 @@ def ledger_intervals(ledger: pd.DataFrame, title: str, description: str) -> alt.
         table[f"scaled_{end}"] = (ledger[end] - ledger["threshold"]) / scale
     colour = alt.Color("verdict:N", scale=alt.Scale(domain=list(VERDICT_COLOURS), range=list(VERDICT_COLOURS.values())))
     shared = alt.Chart(table).encode(
-        y=alt.Y("row:N", sort=list(table["row"]), title=None, axis=alt.Axis(labelLimit=400)),
+        y=alt.Y("row:N", sort=list(table["row"]), title=None, axis=alt.Axis(labelLimit=320)),
         color=colour,
         tooltip=["claim", "layer", "statistic", "criterion", "verdict", "run"]
         + [alt.Tooltip(f"{name}:Q", format=".3~f") for name in ("value", "low", "high")],
     )
-    axis = alt.X("scaled_low:Q", title="distance from the threshold, relative to the farthest end of the interval")
+    axis = alt.X("scaled_low:Q", title="distance from the threshold (each row scaled to itself)")
     bars = shared.mark_rule(strokeWidth=2).encode(x=axis, x2="scaled_high:Q")
     points = shared.mark_circle(size=70, opacity=1).encode(x=alt.X("scaled_value:Q"))
     zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color="#888888").encode(x="x:Q")

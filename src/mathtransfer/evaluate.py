@@ -13,10 +13,10 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mathtransfer import GROUPS
 from mathtransfer.suites.miniature.tasks import correct, extract
 
 SUITES_FOLDER = Path(__file__).parent / "suites"
-GROUPS = ("math", "other", "non")
 
 
 def check_suite(suite: str, groups: list[str]) -> None:

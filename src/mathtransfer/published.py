@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 FOLDER = Path(__file__).parent / "paper"
-GROUP_ORDER = ["math", "other", "non"]
 
 
 def table(name: str) -> pd.DataFrame:

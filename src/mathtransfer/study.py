@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mathtransfer import published, transfer
+from mathtransfer import GROUPS, published, transfer
 from mathtransfer.runs import read_manifest
 
-GROUPS = ("math", "other", "non")
 SFT, RL = "off-policy SFT", "on-policy RL"
 DRAWS = 1000  # resamples of the evaluation questions
 

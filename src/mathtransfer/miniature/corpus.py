@@ -13,7 +13,7 @@ from mathtransfer.miniature.families import FAMILIES, Problem, problems
 # teacher's style. Mathematics is mostly answered at once, so that the base can do better than it does: this share is
 # what reinforcement learning can find, and it is built in.
 STYLES = {
-    "math": {"direct": 0.66, "steps": 0.23, "sloppy": 0.10, "thinking": 0.01},
+    "math": {"direct": 0.67, "steps": 0.22, "sloppy": 0.10, "thinking": 0.01},
     "other": {"direct": 0.55, "steps": 0.35, "sloppy": 0.10},
     "non": {"direct": 1.0},
 }
@@ -21,9 +21,9 @@ STYLES = {
 MIXTURE = {
     **{name: 1.0 for name, family in FAMILIES.items() if family.group != "non"},
     "passage": 1.2,
-    "durations": 0.45,
-    "instructions": 0.3,
-    "truth": 0.8,
+    "durations": 0.4,
+    "instructions": 0.2,
+    "truth": 0.7,
     "statements": 0.2,
 }
 

@@ -17,8 +17,6 @@ from mathtransfer.miniature import facts
 
 Calculate = Callable[[int, str, int], int]
 
-GROUPS = ("math", "other", "non")
-
 # Twentieths of all problems, by hash: most for the base, few where a problem is only asked.
 SPLITS = {
     "pretrain": range(0, 12),
