@@ -28,11 +28,16 @@ SHELL := /bin/bash
 	@touch $@
 
 # Snakemake's lock is not used: a killed run would leave it behind. What a killed run left half-written is made again.
+OPTIONS := --cores $(CORES) --config tier=$(TIER) --nolock --rerun-incomplete --quiet host reason rules
+NOISE := Select jobs|Execute |Assuming|Building DAG|Using shell|Provided cores|Rules claiming|Finished jobid|\[|$$
+SHORTER := awk '!/^($(NOISE))/ { print; fflush() }'
+
 book: .venv/installed
-	@snakemake --cores $(CORES) --config tier=$(TIER) --nolock --rerun-incomplete --quiet host reason rules 2>&1 \
-	  | awk '!/^(Select jobs|Execute [0-9]+ jobs|Assuming unrestricted|$$)/ { print; fflush() }'
+	@snakemake studied $(OPTIONS) 2>&1 | $(SHORTER)
+	@snakemake all $(OPTIONS) 2>&1 | $(SHORTER)
 
 test: .venv/installed
+	@ruff check --quiet . && ruff format --quiet --check .
 	@pytest
 
 bench: .venv/installed

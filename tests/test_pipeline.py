@@ -1,6 +1,11 @@
-"""The Snakefile runs what is stale and nothing else, survives kill -9, and repeats itself bit for bit."""
+"""The study and its book at the smoke tier.
+
+The Snakefile runs what is stale and nothing else, survives kill -9 and repeats itself bit for bit; the book opens
+without a network. All of it is in one file, so that one test process has the study to itself.
+"""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,24 +14,45 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, run, snakemake
+from conftest import ROOT, make_book, run
 
 from mathtransfer import models, runs
 
-pytestmark = pytest.mark.xdist_group("study")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 TRAIN = ["steps=6", "batch_size=8", "group_size=4", "problems_each=20", "save_every=1"]
 
 
-def papermill(notebook: str, out: Path, **parameters) -> list[str]:
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def papermill(notebook: str, copy: Path, **parameters) -> list[str]:
     values = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-    return ["papermill", "-k", "python3", "--no-progress-bar", f"notebooks/{notebook}.ipynb", str(out), *values]
+    return ["papermill", "-k", "python3", "--no-progress-bar", f"notebooks/{notebook}.ipynb", str(copy), *values]
 
 
-def planned(*arguments: str) -> set[str]:
-    """The jobs that would run now, by rule."""
-    done = snakemake("--dry-run", "--quiet", "progress", *arguments)
-    lines = done.stdout.split("Job stats:")[-1].split("Reasons:")[0].splitlines()
-    return {line.split()[0] for line in lines if line and line.split()[-1].isdigit()} - {"job", "total", "all"}
+def planned() -> set[str]:
+    """The rules that would run now."""
+    done = run(["snakemake", "--nolock", "--config", "tier=smoke", "--dry-run"])
+    assert done.returncode == 0, done.stderr
+    return set(re.findall(r"^rule (\w+):", done.stdout + done.stderr, flags=re.MULTILINE)) - {"all"}
 
 
 def test_the_study_is_whole(smoke_study):
@@ -62,13 +88,13 @@ def test_touching_a_chapter_runs_that_chapter_only(smoke_study):
     before = chapter.stat()
     chapter.touch()
     try:
-        done = snakemake("--quiet", "host", "progress", "reason", "rules")
-        assert done.returncode == 0, done.stderr[-2000:]
-        started = {line.split()[0].rstrip(":") for line in done.stdout.splitlines() if line.endswith("started")}
+        done = make_book()
+        assert done.returncode == 0, done.stdout[-2000:]
+        started = {line.split()[0].rstrip(":") for line in done.stdout.splitlines() if line.endswith(": started")}
         assert started == {"chapter_token_drift", "book"}
     finally:
         os.utime(chapter, ns=(before.st_atime_ns, before.st_mtime_ns))
-        snakemake()
+        make_book()
 
 
 @pytest.mark.parametrize(
@@ -184,3 +210,44 @@ def test_pretraining_runs_and_resumes(tmp_path):
     for name, parameter in whole.named_parameters():
         assert torch.equal(parameter, dict(resumed.named_parameters())[name])
     shutil.rmtree(tmp_path)
+
+
+def test_every_page_is_whole_offline(smoke_study, browser):
+    html = smoke_study / "html"
+    pages = [*html.glob("notebooks/*/*.html"), *html.glob("book/*.html"), html / "index.html"]
+    assert len(pages) >= 12
+    drawn = 0
+    for path in pages:
+        page = browser.new_page()
+        outside, errors = [], []
+        page.on(
+            "request", lambda r, seen=outside: seen.append(r.url) if not r.url.startswith(("file:", "data:")) else None
+        )
+        page.on("console", lambda m, seen=errors: seen.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e, seen=errors: seen.append(str(e)))
+        page.goto(path.as_uri())
+        page.wait_for_load_state("networkidle")
+        charts = page.locator('[id^="altair-viz"]')
+        if charts.count():
+            page.wait_for_function(
+                "() => [...document.querySelectorAll('[id^=altair-viz]')].every(d => d.querySelector('canvas, svg'))",
+                timeout=20_000,
+            )
+        drawn += charts.count()
+        if page.locator(".math").count():
+            page.wait_for_selector("mjx-container", timeout=20_000)
+        assert not outside, f"{path.name} asks the network for {outside[:3]}"
+        assert not errors, f"{path.name} logs {errors[:3]}"
+        page.close()
+    assert drawn >= 10
+
+
+def test_charts_have_alternative_text(smoke_study, browser):
+    page = browser.new_page()
+    page.goto((smoke_study / "html/notebooks/chapters/controlled_study.html").as_uri())
+    page.wait_for_selector(".vega-embed canvas, .vega-embed svg")
+    labels = page.locator(".vega-embed [role='graphics-document'], .vega-embed canvas").evaluate_all(
+        "nodes => nodes.map(n => n.getAttribute('aria-label') || n.parentElement.getAttribute('aria-label'))"
+    )
+    assert any(label and "accuracy" in label.lower() for label in labels)
+    page.close()

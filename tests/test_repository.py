@@ -6,12 +6,10 @@ import tomllib
 
 import pytest
 import yaml
-from conftest import ROOT, run
+from conftest import ROOT
 
 from mathtransfer import runs
 
-# Beside the tests of the pipeline, which change files for a moment.
-pytestmark = pytest.mark.xdist_group("study")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -56,13 +54,6 @@ def test_no_output_path_of_a_machine_in_what_ships():
     assert manifest["notebook"] == "pretrain"
     weights = ROOT / "src/mathtransfer/miniature/base/model.safetensors"
     assert weights.stat().st_size <= 8 * 2**20
-
-
-def test_code_is_linted():
-    done = run(["ruff", "check", "."])
-    assert done.returncode == 0, done.stdout
-    done = run(["ruff", "format", "--check", "."])
-    assert done.returncode == 0, done.stdout
 
 
 def test_package_data_is_found():
