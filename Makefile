@@ -30,7 +30,7 @@ SHELL := /bin/bash
 # Snakemake's lock is not used: a killed run would leave it behind. What a killed run left half-written is made again.
 OPTIONS := --cores $(CORES) --config tier=$(TIER) --nolock --rerun-incomplete --quiet host reason rules
 NOISE := Select jobs|Execute |Assuming|Building DAG|Using shell|Provided cores|Rules claiming|Finished jobid|\[|$$
-SHORTER := awk '!/^($(NOISE))/ { print; fflush() }'
+SHORTER := grep --line-buffered -v -E '^($(NOISE))'
 
 book: .venv/installed
 	@snakemake studied $(OPTIONS) 2>&1 | $(SHORTER)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 MINIATURE_BASE = Path(__file__).parent / "miniature" / "base"
 
@@ -55,6 +56,7 @@ def load_model(model: str, revision: str | None = None, dtype: str = "auto") -> 
         FileNotFoundError: there is no such checkpoint, or it has no safetensors weights.
     """
     check_checkpoint(resolve(model))
+    disable_progress_bar()  # it would end up in the pages of the book
     loaded = AutoModelForCausalLM.from_pretrained(
         resolve(model), revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
     )
