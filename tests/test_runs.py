@@ -55,10 +55,14 @@ def test_the_manifest_says_what_was_run(tmp_path):
 
 
 def test_unknown_parameters_are_refused():
-    namespace = {"seed": 1, "sede": 2, "_hidden": 3, "In": [], "Out": {}, "runs": runs, "get_ipython": len}
+    namespace = {"seed": 1, "out": "x", "In": ["", "seed = 0", "# Parameters\nseed = 1\nsede = 2\n"]}
     with pytest.raises(ValueError, match="unknown parameter sede: this notebook takes seed, out"):
         runs.parameters(namespace, "seed out")
-    assert runs.parameters({"seed": 1, "out": "x"}, "seed out") == {"seed": 1, "out": "x"}
+    with pytest.raises(ValueError, match="no value for steps"):
+        runs.parameters({"seed": 1}, "seed steps")
+    # Run again by hand: what later cells set the first time is no parameter.
+    again = {"seed": 1, "out": "x", "rows": [], "In": ["", "seed = 1", "rows = []"]}
+    assert runs.parameters(again, "seed out") == {"seed": 1, "out": "x"}
 
 
 def test_a_run_of_another_base_is_refused(tmp_path):

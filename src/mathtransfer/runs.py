@@ -28,21 +28,22 @@ TIDY = ["model", "base", "setting", "seed", "tier", "suite", "group", "benchmark
 def parameters(namespace: dict, names: str) -> dict:
     """The values of a notebook's parameters, and no others: papermill itself lets a misspelt name pass.
 
-    Call it in the cell after the parameters with `globals()`: whatever plain value stands there by then was set by the
-    parameters cell or by whoever ran the notebook.
+    Args:
+        namespace: the notebook's `globals()`. Papermill puts the values it is given into a cell headed `# Parameters`,
+            which is found among the executed cells (`In`).
+        names: the parameters' names.
 
     Raises:
-        ValueError: a value was set that is no parameter of the notebook.
+        ValueError: papermill was given a value that is no parameter of the notebook, or a parameter has no value.
     """
     known = names.split()
-    plain = (str, int, float, bool, list, dict, tuple, type(None))
-    found = {
-        name
-        for name, value in namespace.items()
-        if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")
-    }
-    if unknown := sorted(found - set(known)):
+    injected = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters\n")]
+    assigned = [node for cell in injected for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
+    given = {target.id for node in assigned for target in node.targets}
+    if unknown := sorted(given - set(known)):
         raise ValueError(f"unknown parameter {', '.join(unknown)}: this notebook takes {', '.join(known)}")
+    if missing := [name for name in known if name not in namespace]:
+        raise ValueError(f"no value for {', '.join(missing)}: the parameters cell must set {', '.join(known)}")
     return {name: namespace[name] for name in known}
 
 
