@@ -202,7 +202,7 @@ for chapter, (needs, makes) in CHAPTERS.items():
 rule book:
     input:
         chapters=[f"{EXECUTED}/chapters/{chapter}.ipynb" for chapter in CHAPTERS],
-        runs=[f"{EXECUTED}/runs/{kind}--{next(iter(TRAINED))}.ipynb" for kind in ("train", "evaluate", "latent_drift", "token_drift")],
+        runs=[f"{EXECUTED}/runs/{kind}--{max(TRAINED)}.ipynb" for kind in ("train", "evaluate", "latent_drift", "token_drift")],
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and path.suffix != ".pyc"],
         configuration=["_config.yml", "_toc.yml"],
     output:

@@ -2,7 +2,7 @@
 
 Source notebooks carry no outputs. When Sphinx reads `notebooks/chapters/x.ipynb` it gets the executed copy from the
 folder that the environment variable BOOK_EXECUTED names, so page paths, source links and launch buttons name the source
-notebook. A run notebook is executed many times; its page shows the first of its copies.
+notebook. A run notebook is executed many times; its page shows the last copy, with the parameters it was given.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sphinx.config import Config
 from sphinx.util import logging
 
 LOGGER = logging.getLogger(__name__)
-HIDDEN_TAGS = {"injected-parameters"}
+INJECTED = "injected-parameters"  # papermill's tag for the cell it adds
 # Altair's notebook output fetches Vega from a CDN unless the page says that it has these versions.
 VEGA_BUNDLE = "vega-bundle.js"
 
@@ -32,7 +32,7 @@ def executed_copy(app: Sphinx, docname: str) -> Path | None:
         return None
     folder = Path(app.srcdir, os.environ["BOOK_EXECUTED"], source.parent.name)
     copies = sorted(folder.glob(f"{source.stem}--*.ipynb"))
-    return copies[0] if copies else folder / source.name
+    return copies[-1] if copies else folder / source.name
 
 
 def show_executed_copy(app: Sphinx, docname: str, content: list[str]) -> None:
@@ -45,10 +45,11 @@ def show_executed_copy(app: Sphinx, docname: str, content: list[str]) -> None:
         LOGGER.warning("no executed copy of %s: expected %s", docname, copy)
         return
     source, executed = json.loads(content[0]), json.loads(copy.read_text())
-    kept = [c for c in executed["cells"] if not HIDDEN_TAGS & set(c["metadata"].get("tags", []))]
-    if [c["source"] for c in kept] != [c["source"] for c in source["cells"]]:
+    own = [cell for cell in executed["cells"] if INJECTED not in cell["metadata"].get("tags", [])]
+    if [cell["source"] for cell in own] != [cell["source"] for cell in source["cells"]]:
         LOGGER.warning("the executed copy of %s is stale: %s was made from another version", docname, copy)
-    content[0] = json.dumps({**executed, "cells": kept})
+    is_run = copy.stem != Path(docname).name
+    content[0] = json.dumps({**executed, "cells": executed["cells"] if is_run else own})
 
 
 def add_offline_scripts(app: Sphinx, config: Config) -> None:
