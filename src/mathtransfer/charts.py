@@ -125,32 +125,6 @@ def by_layer(table: pd.DataFrame, value: str, axis: str, title: str, description
     )
 
 
-def ledger_intervals(ledger: pd.DataFrame, title: str, description: str) -> alt.LayerChart:
-    """Every statistic's interval in units of its own distance from the threshold, coloured by verdict.
-
-    Args:
-        ledger: the ledger's columns and `threshold`.
-    """
-    scale = ledger[["low", "high", "value"]].sub(ledger["threshold"], axis=0).abs().max(axis=1).replace(0, 1)
-    table = ledger.assign(row=ledger["claim"] + " · " + ledger["statistic"] + " · " + ledger["run"])
-    for end in ("low", "value", "high"):
-        table[f"scaled_{end}"] = (ledger[end] - ledger["threshold"]) / scale
-    colour = alt.Color("verdict:N", scale=alt.Scale(domain=list(VERDICT_COLOURS), range=list(VERDICT_COLOURS.values())))
-    shared = alt.Chart(table).encode(
-        y=alt.Y("row:N", sort=list(table["row"]), title=None, axis=alt.Axis(labelLimit=320)),
-        color=colour,
-        tooltip=["claim", "layer", "statistic", "criterion", "verdict", "run"]
-        + [alt.Tooltip(f"{name}:Q", format=".3~f") for name in ("value", "low", "high")],
-    )
-    axis = alt.X("scaled_low:Q", title="distance from the threshold (each row scaled to itself)")
-    bars = shared.mark_rule(strokeWidth=2).encode(x=axis, x2="scaled_high:Q")
-    points = shared.mark_circle(size=70, opacity=1).encode(x=alt.X("scaled_value:Q"))
-    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color="#888888").encode(x="x:Q")
-    return (zero + bars + points).properties(
-        width=WIDTH - 300, height=alt.Step(18), title=title, description=description
-    )
-
-
 def gains(table: pd.DataFrame, title: str, description: str) -> alt.LayerChart:
     """One dot a training run and group: the gain over the base.
 
@@ -172,3 +146,84 @@ def gains(table: pd.DataFrame, title: str, description: str) -> alt.LayerChart:
     )
     zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color="#888888").encode(x="x:Q")
     return (zero + dots).properties(width=WIDTH - 160, height=alt.Step(26), title=title, description=description)
+
+
+def method_colour() -> alt.Color:
+    """RL and SFT in the colours of the two settings that the controlled study names so."""
+    return alt.Color(
+        "method:N",
+        scale=alt.Scale(domain=["RL", "SFT"], range=[COLOURS["on-policy RL"], COLOURS["off-policy SFT"]]),
+    )
+
+
+def model_indices(table: pd.DataFrame, title: str, description: str, reach: float = 400.0) -> alt.FacetChart:
+    """Every model's index with its interval, and a grey tick where the paper prints another, one panel a group.
+
+    Args:
+        table: `model, method, group, value, low, high, printed, reason` in percent.
+        reach: intervals and values are cut at plus and minus this.
+    """
+    columns = ("low", "value", "high", "printed")
+    cut = table.assign(**{f"cut_{name}": table[name].clip(-reach, reach) for name in columns})
+    cut = cut.replace({"group": GROUP_TITLES})
+    order = list(table.sort_values(["method", "value"], ascending=[True, False])["model"].unique())
+    numbers = [alt.Tooltip(f"{name}:Q", format=".0f") for name in columns]
+    shared = alt.Chart(cut).encode(
+        y=alt.Y("model:N", sort=order, title=None, axis=alt.Axis(labelLimit=290)),
+        tooltip=["model", "method", *numbers],
+    )
+    axis = alt.X("cut_low:Q", title="index (%), 95% interval", scale=alt.Scale(domain=[-reach, reach], nice=False))
+    bars = shared.mark_rule(strokeWidth=2).encode(x=axis, x2="cut_high:Q", color=method_colour())
+    points = shared.mark_circle(size=60, opacity=1).encode(x="cut_value:Q", color=method_colour())
+    printed = shared.mark_tick(thickness=2, size=12, color="#333333").encode(x="cut_printed:Q")
+    zero = alt.Chart(cut).mark_rule(color="#888888").encode(x=alt.datum(0))
+    return (
+        alt.layer(zero, bars, points, printed)
+        .properties(width=WIDTH // 2 - 115, height=alt.Step(17))
+        .facet(column=alt.Column("group:N", sort=list(GROUP_TITLES.values())), title=title)
+        .properties(description=description)
+    )
+
+
+def shifts_by_size(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
+    """A dot a model: PCA shift against size, both logarithmic, one panel a group.
+
+    Args:
+        table: `model, method, group, params_b` (billions) and `shift` (units of the model's hidden states).
+    """
+    sizes = alt.Axis(title="parameters (billions)", values=[2, 7, 14, 32])
+    return (
+        alt.Chart(table.replace({"group": GROUP_TITLES}))
+        .mark_circle(size=80, opacity=0.85)
+        .encode(
+            x=alt.X("params_b:Q", scale=alt.Scale(type="log"), axis=sizes),
+            y=alt.Y("shift:Q", title="PCA shift", scale=alt.Scale(type="log")),
+            color=method_colour(),
+            tooltip=["model", "method", alt.Tooltip("shift:Q", format=".3~g")],
+        )
+        .properties(width=WIDTH // 3 - 50, height=190)
+        .facet(column=alt.Column("group:N", sort=list(GROUP_TITLES.values())), title=title)
+        .properties(description=description)
+    )
+
+
+def rank_spans(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
+    """The lowest and highest rank of every model and, as a dot, one rank between, one panel a group.
+
+    Args:
+        table: `model, method, group, min, max, start`.
+    """
+    order = list(table[table["group"] == "non"].sort_values("start")["model"])
+    shared = alt.Chart(table.replace({"group": GROUP_TITLES})).encode(
+        y=alt.Y("model:N", sort=order, title=None, axis=alt.Axis(labelLimit=290)),
+        color=method_colour(),
+        tooltip=["model", "method", "start", "min", "max"],
+    )
+    spans = shared.mark_rule(strokeWidth=2).encode(x=alt.X("min:Q", title="rank"), x2="max:Q")
+    dots = shared.mark_circle(size=60, opacity=1).encode(x="start:Q")
+    return (
+        alt.layer(spans, dots)
+        .properties(width=WIDTH // 2 - 115, height=alt.Step(17))
+        .facet(column=alt.Column("group:N", sort=list(GROUP_TITLES.values())), title=title)
+        .properties(description=description)
+    )

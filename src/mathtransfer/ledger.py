@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from pandas.io.formats.style import Styler
 
 from mathtransfer.published import table
 
-COLUMNS = ["claim", "layer", "statistic", "value", "low", "high", "criterion", "verdict", "run"]
+COLUMNS = ["claim", "layer", "statistic", "value", "low", "high", "criterion", "verdict", "run", "cell"]
 LAYERS = ("published", "released", "miniature", "full")
 HOLDS, FAILS, OPEN = "reproduced", "not reproduced", "undecided"
 
@@ -57,6 +58,18 @@ def criteria() -> dict[str, dict[str, Criterion]]:
     return found
 
 
+def criterion_of(statistic: str) -> tuple[str, Criterion]:
+    """The claim that a statistic speaks for, and its criterion.
+
+    Raises:
+        ValueError: no criterion was written down for it.
+    """
+    for claim, entries in criteria().items():
+        if statistic in entries:
+            return claim, entries[statistic]
+    raise ValueError(f"no criterion for {statistic!r} in claims.yaml: write it down before looking at the result")
+
+
 def evidence(statistic: str, layer: str, interval: tuple[float, float, float], run: str) -> dict:
     """One row of the ledger; claim, criterion and verdict follow from the statistic's name and interval.
 
@@ -70,13 +83,37 @@ def evidence(statistic: str, layer: str, interval: tuple[float, float, float], r
     """
     if layer not in LAYERS:
         raise ValueError(f"unknown layer {layer!r}: expected one of {', '.join(LAYERS)}")
-    claim = next((claim for claim, entries in criteria().items() if statistic in entries), None)
-    if claim is None:
-        raise ValueError(f"no criterion for {statistic!r} in claims.yaml: write it down before looking at the result")
-    criterion = criteria()[claim][statistic]
+    claim, criterion = criterion_of(statistic)
     value, low, high = interval
     row = (claim, layer, statistic, value, low, high, str(criterion), criterion.verdict(low, high), run)
-    return dict(zip(COLUMNS, row, strict=True))
+    return dict(zip(COLUMNS[:-1], row, strict=True))
+
+
+def record(study: str | Path, chapter: str, found: dict[str, list[dict]]) -> pd.DataFrame:
+    """Write a chapter's evidence to `<study>/evidence/<chapter>.csv` and return it, in the order of the claims file.
+
+    Args:
+        found: section -> rows of `evidence`. The section is the address of the heading above the cell that computed
+            them, such as `evidence-for-s1-to-s4`; the ledger links to it.
+    """
+    rows = [{**row, "cell": f"{chapter}#{section}"} for section, part in found.items() for row in part]
+    table = _in_order(pd.DataFrame(rows, columns=COLUMNS))
+    folder = Path(study, "evidence")
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / f"{chapter}.csv", index=False)
+    return table
+
+
+def show(table: pd.DataFrame) -> Styler:
+    """Evidence as a table to print on a chapter's page."""
+    about = table["statistic"].map(lambda name: criterion_of(name)[1].about)
+    columns = ["claim", "statistic", "value", "low", "high", "criterion", "verdict", "run"]
+    return table.assign(statistic=about)[columns].style.hide().format(precision=2)
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    order = list(criteria())
+    return table.sort_values("claim", key=lambda claims: claims.map(order.index), kind="stable", ignore_index=True)
 
 
 def combine(verdicts: list[str]) -> str:
@@ -95,9 +132,7 @@ def read_evidence(folder: str | Path) -> pd.DataFrame:
     files = sorted(Path(folder).glob("*.csv"))
     if not files:
         raise FileNotFoundError(f"no evidence in {folder}: run the chapters first")
-    order = list(criteria())
-    joined = pd.concat([pd.read_csv(path) for path in files], ignore_index=True)[COLUMNS]
-    return joined.sort_values("claim", key=lambda claims: claims.map(order.index), kind="stable", ignore_index=True)
+    return _in_order(pd.concat([pd.read_csv(path) for path in files], ignore_index=True)[COLUMNS])
 
 
 def verdicts(ledger: pd.DataFrame) -> pd.DataFrame:
