@@ -1,5 +1,6 @@
 # make book          run the miniature study and render the book: _build/html/index.html
 # make book TIER=x   the same at another size (config/tiers.yaml); CORES=n runs n notebooks side by side
+#                    DATA_ROOT=folder names the released generations and benchmarks, DOWNLOAD=True fetches them there
 # make test          all tests
 # make bench         speed and memory of the slow parts, against alternatives
 # make base          pre-train the miniature base again (about ten minutes); it ships with the package
@@ -9,6 +10,8 @@
 TIER ?= mini
 CORES ?= 2
 PYTHON ?= python3
+DATA_ROOT ?= data
+DOWNLOAD ?= False
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tokenizers warn about forks, and nothing here may ask a model hub unless a notebook names a hub id.
@@ -28,7 +31,7 @@ SHELL := /bin/bash
 	@touch $@
 
 # Snakemake's lock is not used: a killed run would leave it behind. What a killed run left half-written is made again.
-OPTIONS := --cores $(CORES) --config tier=$(TIER) --nolock --rerun-incomplete --quiet host reason rules
+OPTIONS := --cores $(CORES) --config tier=$(TIER) data_root=$(DATA_ROOT) download=$(DOWNLOAD) --nolock --rerun-incomplete --quiet host reason rules
 NOISE := Select jobs|Execute |Assuming|Building DAG|Using shell|Provided cores|Rules claiming|Finished jobid|\[|$$
 SHORTER := grep --line-buffered -v -E '^($(NOISE))'
 

@@ -63,11 +63,23 @@ rule all:
         f"{SIZE['html']}/index.html",
 
 
+# The chapters that look at models and tables; the other two join what these find.
+STUDYING = [
+    "published_tables",
+    "index_under_the_microscope",
+    "released_generations",
+    "miniature_world",
+    "controlled_study",
+    "latent_drift",
+    "token_drift",
+]
+
+
 # `make book` asks for this first and for everything afterwards: Snakemake compares evidence by content only between
 # calls, and a chapter whose evidence has not changed shall not make the ledger run again.
 rule studied:
     input:
-        [f"{EXECUTED}/chapters/{name}.ipynb" for name in ("miniature_world", "controlled_study", "latent_drift", "token_drift")],
+        [f"{EXECUTED}/chapters/{name}.ipynb" for name in STUDYING],
 
 
 rule train:
@@ -159,23 +171,37 @@ for kind in ("latent_drift", "token_drift"):
             PAPERMILL
 
 
-# Chapter: what it reads, and the tables it writes beside its page.
+# The authors' released generations, where the user has them; without them their chapter reads recorded results.
+DATA_ROOT = config.get("data_root", "data")
+RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.suffix in (".json", ".jsonl")]
+RECORDED = "results/released_generations.csv"
+
+# Chapter: what it reads, the tables it writes beside its page, and its parameters besides `study`.
 CHAPTERS = {
-    "miniature_world": ([*manifests("evaluate", ["base"])], []),
+    "published_tables": ([], [f"{EVIDENCE}/published_tables.csv"], {}),
+    "index_under_the_microscope": ([], [], {}),
+    "released_generations": (
+        [RECORDED, *RELEASED],
+        [f"{EVIDENCE}/released_generations.csv"],
+        {"data_root": DATA_ROOT, "download": config.get("download", False), "recorded": RECORDED},
+    ),
+    "miniature_world": ([*manifests("evaluate", ["base"])], [], {}),
     "controlled_study": (
         [*manifests("evaluate", ["base", *TRAINED]), *manifests("train")],
         [f"{ROOT}/scores.csv", f"{EVIDENCE}/controlled_study.csv"],
+        {},
     ),
-    "latent_drift": (manifests("latent_drift"), [f"{EVIDENCE}/latent_drift.csv"]),
-    "token_drift": (manifests("token_drift"), [f"{EVIDENCE}/token_drift.csv"]),
+    "latent_drift": (manifests("latent_drift"), [f"{EVIDENCE}/latent_drift.csv"], {}),
+    "token_drift": (manifests("token_drift"), [f"{EVIDENCE}/token_drift.csv"], {}),
 }
 CHAPTERS["ledger"] = (
-    [table for _, tables in CHAPTERS.values() for table in tables if table.startswith(EVIDENCE)],
+    [table for _, tables, _ in CHAPTERS.values() for table in tables if table.startswith(EVIDENCE)],
     [f"{ROOT}/ledger.csv"],
+    {},
 )
-CHAPTERS["introduction"] = ([f"{ROOT}/ledger.csv", f"{ROOT}/scores.csv"], [])
+CHAPTERS["introduction"] = ([f"{ROOT}/ledger.csv", f"{ROOT}/scores.csv"], [], {})
 
-for chapter, (needs, makes) in CHAPTERS.items():
+for chapter, (needs, makes, own) in CHAPTERS.items():
 
     rule:
         name:
@@ -183,14 +209,14 @@ for chapter, (needs, makes) in CHAPTERS.items():
         input:
             notebook=notebook(f"chapters/{chapter}"),
             claims="src/mathtransfer/claims.yaml",
-            paper=[str(path) for path in sorted(Path("src/mathtransfer/paper").glob("*.csv"))],
+            paper=[str(path) for path in sorted(Path("src/mathtransfer").glob("*.csv")) + sorted(Path("src/mathtransfer/paper").glob("*.csv"))],
             needs=needs,
         output:
             executed=f"{EXECUTED}/chapters/{chapter}.ipynb",
             tables=makes,
         params:
             touched=touched(f"chapters/{chapter}"),
-            values=json.dumps({"study": ROOT}),
+            values=json.dumps({"study": ROOT, **own}),
         log:
             f"{ROOT}/logs/{chapter}.log",
         benchmark:

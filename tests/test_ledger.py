@@ -1,9 +1,12 @@
 """Verdicts follow from intervals and criteria alone."""
 
+import math
+
 import pandas as pd
 import pytest
 
 from mathtransfer import ledger
+from mathtransfer.ledger_page import ledger_html
 
 
 @pytest.mark.parametrize(
@@ -48,12 +51,23 @@ def test_evidence_needs_a_criterion_and_a_layer():
 def test_evidence_is_read_back_in_the_order_of_the_claims(tmp_path):
     late = [ledger.evidence("sft_less_rl_kl", "miniature", (1.0, 0.5, 1.5), "a")]
     early = [ledger.evidence("rl_less_sft_math", "published", (-3.0, -4.0, -2.0), "b")]
-    pd.DataFrame(late).to_csv(tmp_path / "a.csv", index=False)
-    pd.DataFrame(early).to_csv(tmp_path / "b.csv", index=False)
-    joined = ledger.read_evidence(tmp_path)
+    recorded = ledger.record(tmp_path, "a_chapter", {"late": late, "early": early})
+    assert list(recorded["cell"]) == ["a_chapter#early", "a_chapter#late"]
+    joined = ledger.read_evidence(tmp_path / "evidence")
     assert list(joined["claim"]) == ["S1", "T1"]
+    pd.testing.assert_frame_equal(joined, recorded)
     verdicts = ledger.verdicts(joined).droplevel("statement")
     assert verdicts.loc["S1", "published"] == ledger.FAILS and verdicts.loc["T1", "miniature"] == ledger.HOLDS
     assert verdicts.loc["T1", "published"] == "no evidence yet"
     with pytest.raises(FileNotFoundError, match="no evidence"):
         ledger.read_evidence(tmp_path / "nowhere")
+
+
+def test_the_page_shows_every_row_whatever_its_interval(tmp_path):
+    intervals = {"plain": (1.0, 0.5, 1.5), "open": (1.0, -math.inf, math.inf), "none": (2.0, math.nan, math.nan)}
+    rows = [ledger.evidence("sft_over_rl_kl", "published", ends, f"<{name}>") for name, ends in intervals.items()]
+    html = ledger_html(ledger.record(tmp_path, "a_chapter", {"here": rows}))
+    assert html.count("<tr data-claim") == 3
+    assert html.count('href="a_chapter.html#here"') == 3
+    assert "&lt;open&gt;" in html and "<open>" not in html
+    assert "1.00 [−∞, ∞]" in html and "2.00 [none, none]" in html and "nan" not in html

@@ -16,7 +16,9 @@ import pandas as pd
 import pytest
 from conftest import ROOT, make_book, run
 
-from mathtransfer import models, runs
+from mathtransfer import models, published, runs
+from mathtransfer.explorer import index_with
+from mathtransfer.ledger import COLUMNS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -50,7 +52,8 @@ def papermill(notebook: str, copy: Path, **parameters) -> list[str]:
 
 def planned() -> set[str]:
     """The rules that would run now."""
-    done = run(["snakemake", "--nolock", "--config", "tier=smoke", "--dry-run"])
+    data_root = os.environ.get("DATA_ROOT", "data")
+    done = run(["snakemake", "--nolock", "--config", "tier=smoke", f"data_root={data_root}", "--dry-run"])
     assert done.returncode == 0, done.stderr
     return set(re.findall(r"^rule (\w+):", done.stdout + done.stderr, flags=re.MULTILINE)) - {"all"}
 
@@ -61,19 +64,10 @@ def test_the_study_is_whole(smoke_study):
     assert list(scores.columns) == runs.TIDY
     assert scores.groupby("model")["benchmark"].nunique().eq(12).all()
     ledger = pd.read_csv(smoke_study / "ledger.csv")
-    assert list(ledger.columns) == [
-        "claim",
-        "layer",
-        "statistic",
-        "value",
-        "low",
-        "high",
-        "criterion",
-        "verdict",
-        "run",
-    ]
-    assert set(ledger["claim"]) == {"S1", "S2", "S3", "S4", "L1", "L5", "T1", "T2"}
-    assert set(ledger.query("layer == 'published'")["claim"]) == {"S1", "S2", "S3", "S4"}
+    assert list(ledger.columns) == COLUMNS
+    assert set(ledger.query("layer == 'miniature'")["claim"]) == {"S1", "S2", "S3", "S4", "L1", "L5", "T1", "T2"}
+    every = {claim for claim in published.table("claims")["claim"]}
+    assert every - set(ledger.query("layer == 'published'")["claim"]) == {"T4", "A3", "A6"}  # no table is printed
     timings = pd.read_csv(smoke_study / "timings.csv")
     assert list(timings.columns) == ["part", "seconds", "peak_memory_mb"]
     assert {"book", "controlled_study"} <= set(timings["part"])
@@ -122,6 +116,29 @@ def test_an_unknown_tier_is_refused():
     done = run(["snakemake", "--cores", "1", "--config", "tier=medium", "--nolock", "--dry-run"])
     assert done.returncode != 0
     assert "unknown tier 'medium': expected one of mini, smoke" in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("chapter", "table"),
+    [
+        ("published_tables", "scores"),
+        ("published_tables", "pca_shift_reported"),
+        ("published_tables", "ablation_reported"),
+        ("index_under_the_microscope", "transferability_reported"),
+    ],
+)
+def test_without_a_table_of_the_paper_the_build_fails(chapter, table, tmp_path):
+    """No number on these pages is typed: with the table gone there is nothing to show."""
+    path = published.FOLDER / f"{table}.csv"
+    text, before = path.read_bytes(), path.stat()
+    try:
+        path.unlink()
+        done = run(papermill(f"chapters/{chapter}", tmp_path / "out.ipynb", study=tmp_path))
+    finally:
+        path.write_bytes(text)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert done.returncode != 0
+    assert f"unknown table '{table}'" in done.stderr.strip().splitlines()[-1]
 
 
 def train_command(out: Path) -> list[str]:
@@ -250,4 +267,72 @@ def test_charts_have_alternative_text(smoke_study, browser):
         "nodes => nodes.map(n => n.getAttribute('aria-label') || n.parentElement.getAttribute('aria-label'))"
     )
     assert any(label and "accuracy" in label.lower() for label in labels)
+    page.close()
+
+
+def open_page(browser, html: Path, name: str):
+    page = browser.new_page()
+    page.goto((html / "notebooks" / "chapters" / f"{name}.html").as_uri())
+    page.wait_for_load_state("networkidle")
+    return page
+
+
+def drawn_indices(page, group: str) -> dict[str, float]:
+    """Model -> index, from the labels of the bars that the interactive chart shows now."""
+    labels = page.locator(f'.vega-embed path[aria-label^="index on {group}"]').evaluate_all(
+        "bars => bars.map(bar => bar.getAttribute('aria-label'))"
+    )
+    matches = [re.search(r"\(%\): (\S+); model: (.*?);", label) for label in labels]
+    return {match[2]: float(match[1].replace("−", "-")) for match in matches}
+
+
+def test_controls_move_the_index_and_agree_with_python(smoke_study, browser):
+    """The chart computes in the browser: every control is moved, and the bars are compared with `index_with`."""
+    page = open_page(browser, smoke_study / "html", "index_under_the_microscope")
+    page.wait_for_selector(".vega-bindings")
+    steps = [
+        {},
+        {"definition": "per_model"},
+        {"weights": "equal"},
+        {"spread": "mean absolute gain"},
+        {"exponent": "1"},
+        {"definition": "pooled", "without_model": "S1.1-7B"},
+        {"without_benchmark": "headqa"},
+        {"spread": "none"},
+        {"definition": "relative"},
+    ]
+    choices, before = {}, None
+    for step in steps:
+        for name, value in step.items():
+            control = page.locator(f".vega-bindings [name={name}]")
+            control.fill(value) if name == "exponent" else control.select_option(value)
+        choices |= {name: float(value) if name == "exponent" else value for name, value in step.items()}
+        page.wait_for_timeout(300)
+        expected = index_with(published.gains(), **choices).dropna()
+        now = {group: drawn_indices(page, group) for group in ("other reasoning", "non-reasoning")}
+        for group, column in zip(now, ("other", "non"), strict=True):
+            assert now[group] == pytest.approx(dict(expected[column]), rel=1e-6), choices
+        assert now != before
+        before = now
+    page.close()
+
+
+def test_ledger_filters_and_links(smoke_study, browser):
+    evidence = pd.read_csv(smoke_study / "ledger.csv")
+    page = open_page(browser, smoke_study / "html", "ledger")
+    rows = page.locator("#ledger tbody tr:visible")
+    assert rows.count() == len(evidence)
+    page.select_option("#ledger select[name=layer]", "published")
+    page.select_option("#ledger select[name=claim]", "S3")
+    chosen = evidence[(evidence["layer"] == "published") & (evidence["claim"] == "S3")]
+    assert rows.count() == len(chosen)
+    assert page.locator("#ledger output").text_content() == f"{len(chosen)} of {len(evidence)}"
+    page.select_option("#ledger select[name=verdict]", chosen["verdict"].iloc[0])
+    assert rows.count() == (chosen["verdict"] == chosen["verdict"].iloc[0]).sum()
+    links = page.locator("#ledger a").evaluate_all("links => links.map(link => link.href)")
+    assert len(links) == len(evidence)
+    for link in set(links):
+        address, section = link.split("#")
+        page.goto(address)
+        assert page.locator(f"section#{section}").count() == 1, link
     page.close()

@@ -227,3 +227,36 @@ def rank_spans(table: pd.DataFrame, title: str, description: str) -> alt.FacetCh
         .facet(column=alt.Column("group:N", sort=list(GROUP_TITLES.values())), title=title)
         .properties(description=description)
     )
+
+
+def statuses(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
+    """The shares of each status as stacked bars, a row a reading, a panel a model and benchmark.
+
+    Args:
+        table: `model, benchmark, reading, status, responses` and `share` (percent).
+    """
+    colours = {
+        "correct": "#009E73",
+        "wrong answer": "#D55E00",
+        "no answer in the expected format": "#bbbbbb",
+        "not graded": "#000000",
+    }
+    order = {status: i for i, status in enumerate(colours)}
+    named = table.assign(what=table["benchmark"] + ": " + table["model"], order=table["status"].map(order))
+    colour = alt.Color("status:N", scale=alt.Scale(domain=list(colours), range=list(colours.values())))
+    return (
+        alt.Chart(named)
+        .mark_bar()
+        .encode(
+            x=alt.X("share:Q", title="responses (%)", scale=alt.Scale(domain=[0, 100])),
+            y=alt.Y("reading:N", sort=["strict", "lenient", "harness"], title=None),
+            color=colour,
+            order="order:O",
+            tooltip=["what", "reading", "status", "responses", alt.Tooltip("share:Q", format=".1f")],
+        )
+        .properties(width=WIDTH - 160, height=alt.Step(20))
+        .facet(
+            row=alt.Row("what:N", header=alt.Header(labelAngle=0, labelAlign="left", labelOrient="top")), title=title
+        )
+        .properties(description=description)
+    )
