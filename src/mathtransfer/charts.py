@@ -256,7 +256,7 @@ def statuses(table: pd.DataFrame, title: str, description: str) -> alt.FacetChar
         )
         .properties(width=WIDTH - 160, height=alt.Step(20))
         .facet(
-            row=alt.Row("what:N", header=alt.Header(labelAngle=0, labelAlign="left", labelOrient="top")), title=title
+            row=alt.Row("what:N", header=alt.Header(labelAngle=0, labelAnchor="start", labelOrient="top")), title=title
         )
         .properties(description=description)
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import random
 import re
 import resource
 from collections.abc import Callable
@@ -189,8 +190,13 @@ def offline_ifeval():
 
 
 def grade_ifeval(response: str, gold: dict, thinks: bool, reading: str) -> dict:
-    """One response to an IFEval prompt by one reading: `status` (correct if all are) and instructions `followed`."""
+    """One response to an IFEval prompt by one reading: `status` (correct if all are) and instructions `followed`.
+
+    The checkers draw an argument at random where a record's own is missing or not what they expect (one asks how often
+    the letter "#" stands in the text), so the draw is seeded by the record's key.
+    """
     checkers = offline_ifeval()
+    random.seed(gold["key"])
     text = response if reading == "harness" else split_thinking(response, thinks)[1]
     loose, strict = checkers.test_instruction_following_loose, checkers.test_instruction_following_strict
     check = loose if reading == "lenient" else strict
