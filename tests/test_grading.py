@@ -1,7 +1,11 @@
 """The grader on answers with known status, and on text that tries to hang or crash it."""
 
+import json
 import os
-import socket
+import random
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -28,15 +32,21 @@ def test_thinking_is_split_off(response, thinks, expected):
     assert grading.split_thinking(response, thinks) == expected
 
 
-def loops_by_brute_force(text: str) -> bool:
-    tail = text[-grading.LOOP_TAIL :]
-    for period in range(1, len(tail) // 3 + 1):
-        unit, repeated = tail[-period:], period
-        while repeated < len(tail) and tail[-repeated - 1] == unit[-1 - repeated % period]:
+def repeats_by_brute_force(text: str, least: int) -> bool:
+    for period in range(1, len(text) // 3 + 1):
+        unit, repeated = text[-period:], period
+        while repeated < len(text) and text[-repeated - 1] == unit[-1 - repeated % period]:
             repeated += 1
-        if repeated >= 3 * period and repeated >= 200:
+        if repeated >= max(3 * period, least):
             return True
     return False
+
+
+def loops_by_brute_force(text: str) -> bool:
+    tail = text[-grading.LOOP_TAIL :]
+    masked = re.sub(r"[0-9]+", "0", tail)
+    counts_on = len(tail) == grading.LOOP_TAIL and repeats_by_brute_force(masked, len(masked))
+    return repeats_by_brute_force(tail, 200) or counts_on
 
 
 LOOPS = [
@@ -46,6 +56,7 @@ LOOPS = [
     "once " + "I do not know what to do. " * 10 + "I do not",
     "twice " + "x" * 90 + " and " + "x" * 90,
     "short " + "ab" * 90,
+    "a counter " + "".join(f"[{i}] " for i in range(700)),
     "".join(chr(97 + i * i % 26) for i in range(500)),
     "",
 ]
@@ -57,10 +68,11 @@ def test_loops_agree_with_brute_force(text):
 
 
 def test_some_loop_and_some_do_not():
-    assert [grading.is_looping(text) for text in LOOPS] == [True, True, False, True, False, False, True, False]
+    assert [grading.is_looping(text) for text in LOOPS] == [True, True, False, True, False, False, True, True, False]
 
 
-LONG = "This sentence has some length to it. " * 2 + "".join(f"Sentence {i} follows {i * i}. " for i in range(300))
+WORDS = random.Random(0).choices(("even", "odd", "prime", "square", "small"), k=300)
+LONG = "".join(f"Number {i} is {word}, and {i * i} its square. " for i, word in enumerate(WORDS))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +86,10 @@ LONG = "This sentence has some length to it. " * 2 + "".join(f"Sentence {i} foll
         (LONG + "Enjoy! 😊", False, False),
         ("Alright, I have this problem:\n\n**", False, True),
         ("Let us see.\n\n**Understanding the ", False, True),
+        ("Let me read the problem again.\n\n", False, True),
         ("All is **bold**", False, False),
+        (LONG + "na " * 500, False, True),
+        ("na " * 500, False, False),
         ("thinking without an end.", True, True),
         ("thought</think>Done.", True, False),
     ],
@@ -85,6 +100,8 @@ def test_truncation(response, thinks, truncated):
 
 def test_an_answer_inside_unfinished_thinking():
     assert grading.describe("so \\boxed{3}, or is it", True)["answer_in_unfinished_think"]
+    assert grading.describe("The final answer is 3. Or is it", True)["answer_in_unfinished_think"]
+    assert not grading.describe("I make sure that my final answer fits", True)["answer_in_unfinished_think"]
     assert not grading.describe("so \\boxed{3}</think>\\boxed{3}", True)["answer_in_unfinished_think"]
 
 
@@ -192,19 +209,22 @@ def test_thinking_is_not_held_against_an_answer():
     assert unfinished["status"] == NO_ANSWER
 
 
-def test_the_checkers_ask_nothing_of_the_network(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("the network was asked")
+OFFLINE = """
+import json, os, socket, sys
+socket.socket.connect = lambda *args, **kwargs: os._exit(3)
+socket.getaddrinfo = lambda *args, **kwargs: os._exit(3)
+from mathtransfer import grading
+print(grading.grade_ifeval("One. Two.", json.loads(sys.argv[1]), False, "strict")["status"])
+"""
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    grading.offline_ifeval()
-    graded = grading.grade_ifeval(
-        "One. Two.",
-        record({"relation": "less than", "num_sentences": 3}, "length_constraints:number_sentences"),
-        False,
-        "strict",
-    )
-    assert graded["status"] == CORRECT
+
+def test_the_checkers_ask_nothing_of_the_network():
+    """In a process of its own: nothing imported, no home folder with NLTK's data in it, and the first call of the network ends it."""
+    gold = record({"relation": "less than", "num_sentences": 3}, "length_constraints:number_sentences")
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "NLTK_DATA")}
+    command = [sys.executable, "-c", OFFLINE, json.dumps(gold)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment | {"HOME": "/nonexistent"})
+    assert done.stdout.split() == [CORRECT], done.stderr[-2000:]
 
 
 # --- hostile text

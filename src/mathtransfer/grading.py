@@ -23,10 +23,16 @@ READINGS = ("strict", "lenient", "harness")
 CORRECT, WRONG, NO_ANSWER, NOT_GRADED = "correct", "wrong answer", "no answer in the expected format", "not graded"
 THINK_OPENS, THINK_CLOSES = "<think>", "</think>"
 STOP_STRING = "Problem:"  # hendrycks_math500 of lm-evaluation-harness stops a generation before this
-BUDGET = 4096  # tokens, inferred: runs of newlines and the longest responses all end there
+BUDGET = 4096  # tokens, prompt and response together; inferred: runs of newlines fill it up to the prompt's length
 MEMORY = 2 * 2**30  # bytes that a grader may take on top of what it starts with
 LOOP_TAIL, LOOP_REPEATS, LOOP_LENGTH = 3000, 3, 200  # characters looked at, least repeats, least length of all repeats
-ENDS = (*".!?…:।。！？”\"'’»)]}>*_`~$", "\\]", "\\)")  # of a sentence, a formula, a line of Markdown
+# A word with the character before it, a digit, a run of punctuation, a break: no token of Qwen's holds two of them.
+PIECE = re.compile(r"(?:[^\n\w]|_)?[^\W\d_]+|\d|(?:[^\w\s]|_)+\n*|\n\s*")
+# Where the stop string would follow: "**Understanding the ", cut from "**Understanding the Problem:**" and open; or the
+# break after "Let me check the problem again." or "The user wrote:".
+BEFORE_STOP = re.compile(r"(?<!\*)\*\*(?:[A-Z][\w-]* (?:\w+ ){0,3})?$|(?:problem|wrote)[^\n]*\n\n\"?$")
+EXPLICIT_ANSWER = re.compile(r"\\boxed\s*\{|final answer(?: is|:)", re.IGNORECASE)
+ENDINGS, EMOJI = set(".!?…。！？।\"'”’»)]}>"), "\u2600"  # characters that can end a text; emoji begin there
 
 
 # --- what the text alone tells
@@ -49,57 +55,67 @@ def split_thinking(response: str, thinks: bool) -> tuple[str, str, bool]:
 
 
 def is_looping(response: str) -> bool:
-    """Whether the response ends in the same text repeated at least three times, over at least 200 characters.
+    """Whether the last 3,000 characters end in one text three times in a row or more, over 200 characters or more.
 
-    Only the last 3,000 characters are looked at, so a repeated text may have up to 1,000. A loop whose text changes a
-    little each time (a counter) is not counted.
+    Or, with all numbers made equal, whether such repeats fill all of the 3,000: a counter that runs on ("[811] [812]
+    [813]"), unlike a list of cases that are worked through.
     """
-    tail = response[-LOOP_TAIL:][::-1]
-    match = _matches_with_start(tail)
-    return any(
-        length >= (LOOP_REPEATS - 1) * period and period + length >= LOOP_LENGTH
-        for period, length in enumerate(match)
-        if period
-    )
+    tail = response[-LOOP_TAIL:]
+    if _repeated(tail) >= LOOP_LENGTH:
+        return True
+    masked = re.sub(r"\d+", "0", tail)
+    return len(tail) == LOOP_TAIL and _repeated(masked) == len(masked)
 
 
-def _matches_with_start(text: str) -> list[int]:
-    """For each position, how far the text from there agrees with the text's start (the Z function, linear time)."""
-    found, left, right = [0] * len(text), 0, 0
+def _repeated(text: str) -> int:
+    """Length of the longest ending that is one unit three times or more, and perhaps a part of the unit before that.
+
+    In linear time, by the Z function (Gusfield, 1997) of the reversed text: `agrees[p]` is over how many characters the
+    text agrees with itself moved by p.
+    """
+    text = text[::-1]
+    agrees, left, right = [0] * len(text), 0, 0
     for i in range(1, len(text)):
         if i < right:
-            found[i] = min(right - i, found[i - left])
-        while i + found[i] < len(text) and text[found[i]] == text[i + found[i]]:
-            found[i] += 1
-        if i + found[i] > right:
-            left, right = i, i + found[i]
-    return found
+            agrees[i] = min(right - i, agrees[i - left])
+        while i + agrees[i] < len(text) and text[agrees[i]] == text[i + agrees[i]]:
+            agrees[i] += 1
+        if i + agrees[i] > right:
+            left, right = i, i + agrees[i]
+    return max((p + same for p, same in enumerate(agrees) if p and same >= (LOOP_REPEATS - 1) * p), default=0)
 
 
 def is_stopped(response: str) -> bool:
-    """Whether the harness's stop string probably ended it: bold left open, with "Problem:" to follow.
-
-    As in `**Problem:**` or `**Understanding the Problem:**`. A model's tokens carry the space before a word, so a text
-    that ends in a letter and a space was cut inside what the model wrote.
-    """
-    return response.count("**") % 2 == 1 and re.search(r"(\*\*|[A-Za-z] )$", response) is not None
+    """Whether the harness's stop string, "Problem:", probably ended it."""
+    line = response[response.rfind("\n") + 1 :]
+    is_open = line in ("", '"') or line.count("**") % 2 == 1
+    return is_open and BEFORE_STOP.search(response[-200:]) is not None
 
 
 def is_truncated(response: str, thinks: bool) -> bool:
     """Whether it stopped before an end: at the token budget, or at a stop string.
 
-    The files hold no reason for stopping, so the text decides: thinking never finished, a loop, a stop string, or, for
-    a text long enough to have met the budget (a token has at least one byte), a formula left open or a last character
-    that ends no sentence, formula or line of Markdown.
+    The files hold no reason for stopping, so the text decides: thinking that was never finished; a stop string; or, if
+    it is long enough to have met the token budget, a loop or an unfinished last sentence or block. Long enough: half
+    the budget in bytes for a loop (a token has one or more), else in pieces (of one token or more, mostly below two).
     """
-    if split_thinking(response, thinks)[2] or is_looping(response) or is_stopped(response):
+    if split_thinking(response, thinks)[2] or is_stopped(response):
         return True
-    if len(response.encode("utf-8", "replace")) < BUDGET:
-        return False
-    text = response.rstrip()
-    open_formula = text.count("\\[") > text.count("\\]") or (text.endswith("$") and text.count("$") % 2 == 1)
-    ends_in_symbol = text and ord(text[-1]) >= 0x2600  # an emoji
-    return open_formula or not (text.endswith(ENDS) or ends_in_symbol)
+    if is_looping(response):
+        return len(response.encode(errors="replace")) >= BUDGET // 2
+    return sum(1 for _ in PIECE.finditer(response)) >= BUDGET // 2 and not _ends(response)
+
+
+def _ends(response: str) -> bool:
+    """Whether the last character can end a text, and no code, formula or emphasis is left open."""
+    line = response[response.rfind("\n") + 1 :]
+    is_open = (
+        any(response.count(mark) % 2 == 1 for mark in ("```", "$$"))
+        or any(line.count(mark) % 2 == 1 for mark in ("**", "$"))
+        or response.rfind("\\[") > response.rfind("\\]")
+    )
+    last = response.rstrip("*_`$\n")[-1:]
+    return not (is_open or response[-1:].isspace()) and (last in ENDINGS or last >= EMOJI)
 
 
 def describe(response: str, thinks: bool) -> dict[str, bool]:
@@ -109,7 +125,7 @@ def describe(response: str, thinks: bool) -> dict[str, bool]:
         "truncated": is_truncated(response, thinks),
         "stopped": is_stopped(response),
         "looping": is_looping(response),
-        "answer_in_unfinished_think": unfinished and ("\\boxed" in response or "final answer" in response.lower()),
+        "answer_in_unfinished_think": unfinished and EXPLICIT_ANSWER.search(response) is not None,
     }
 
 
@@ -213,11 +229,13 @@ GRADERS: dict[str, Callable[..., dict]] = {"math500": grade_math, "ifeval": grad
 
 
 def _prepare_worker() -> None:
-    """In a worker: import what grading needs, so that it counts for no response, and cap the memory."""
-    import math_verify  # noqa: F401
+    """In a worker: import what grading needs and cap the memory.
 
+    One answer is graded here, because Math-Verify's parser builds its tables then, and no response should pay for that.
+    """
     logging.disable(logging.WARNING)
     offline_ifeval()
+    _verify("\\boxed{0.5}", "\\frac{1}{2}")
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -247,22 +265,24 @@ def grade(responses: pd.DataFrame, seconds: float = 5.0) -> pd.DataFrame:
     table = table.join(pd.DataFrame(described, index=table.index))
     table["asked"] = [len(gold["instruction_id_list"]) if isinstance(gold, dict) else 1 for gold in responses["gold"]]
     arguments = list(zip(responses["benchmark"], responses["response"], responses["gold"], thinks, strict=True))
-    context = multiprocessing.get_context("spawn")  # safe from a notebook, which has threads
-    with ProcessPool(max_workers=1, initializer=_prepare_worker, context=context) as pool:
-        for reading in READINGS:
-            tasks = [(*argument, reading) for argument in arguments]
-            results = pool.map(_grade_one, tasks, timeout=seconds).result()
-            graded = [_next_grade(results) for _ in tasks]
-            table[reading] = [row["status"] for row in graded]
-            table[f"{reading}_followed"] = [row["followed"] for row in graded]
-            print(f"{reading}: {len(graded)} responses graded, {sum(table[reading] == NOT_GRADED)} not", flush=True)
+    for reading in READINGS:
+        graded = _grade_safely([(*argument, reading) for argument in arguments], seconds)
+        table[reading] = [row["status"] for row in graded]
+        table[f"{reading}_followed"] = [row["followed"] for row in graded]
+        print(f"{reading}: {len(graded)} responses graded, {sum(table[reading] == NOT_GRADED)} not", flush=True)
     return table
 
 
-def _next_grade(results) -> dict:
-    try:
-        return next(results)
-    except StopIteration:
-        raise
-    except Exception:  # out of time or memory, a dead worker, or whatever a parser raises on hostile text
-        return {"status": NOT_GRADED, "followed": 0}
+def _grade_safely(tasks: list[tuple], seconds: float) -> list[dict]:
+    """`_grade_one` of every task; one that is killed is `not graded`, and the next goes on in a new process."""
+    spawn = multiprocessing.get_context("spawn")  # a notebook has threads, which a fork would break
+    graded = []
+    with ProcessPool(max_workers=1, initializer=_prepare_worker, context=spawn) as pool:
+        # Not `pool.map`: its time limit also runs while a response waits for a new process.
+        futures = [pool.schedule(_grade_one, args=[task], timeout=seconds) for task in tasks]
+        for future in futures:
+            try:
+                graded.append(future.result())
+            except Exception:  # out of time or memory, a dead worker, or whatever a parser raises on hostile text
+                graded.append({"status": NOT_GRADED, "followed": 0})
+    return graded
