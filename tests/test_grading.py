@@ -219,7 +219,7 @@ print(grading.grade_ifeval("One. Two.", json.loads(sys.argv[1]), False, "strict"
 
 
 def test_the_checkers_ask_nothing_of_the_network():
-    """In a process of its own: nothing imported, no home folder with NLTK's data in it, and the first call of the network ends it."""
+    """In a process of its own, without NLTK data in a home folder: the first call of the network ends it."""
     gold = record({"relation": "less than", "num_sentences": 3}, "length_constraints:number_sentences")
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "NLTK_DATA")}
     command = [sys.executable, "-c", OFFLINE, json.dumps(gold)]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from mathtransfer import runs
+from mathtransfer import ledger, runs
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -46,6 +46,18 @@ def test_source_notebooks(path):
     names = re.findall(r"^(\w+) = ", "".join(code[1]["source"]), flags=re.MULTILINE)
     checked = re.search(r'"([\w ]+)",?\s*\)', "".join(code[2]["source"]))[1].split()
     assert names == checked
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.parent.name == "chapters"], ids=lambda p: p.stem)
+def test_no_verdict_or_result_is_typed_into_prose(path):
+    """Results are computed where they are shown: prose has no percentage with a decimal, and no verdict on a claim.
+
+    The ledger's page says what the three verdicts mean, each at the start of a list item.
+    """
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "markdown"]
+    prose = re.sub(r"^- \*\*.*?\*\*", "", "\n".join("".join(cell["source"]) for cell in cells), flags=re.MULTILINE)
+    assert not re.search(rf"\b({ledger.HOLDS}|{ledger.FAILS}|{ledger.OPEN})\b", prose)
+    assert not re.search(r"\d\.\d+ ?(%|percent|points)", prose)
 
 
 def test_no_output_path_of_a_machine_in_what_ships():

@@ -102,7 +102,10 @@ def index_explorer(gains: pd.DataFrame, start: pd.DataFrame, title: str, descrip
         .transform_calculate(
             term="definition == 'relative' ? datum.gain / datum.base_score : datum.weight * datum.root"
         )
-        .transform_aggregate(terms="sum(term)", weight="sum(weight)", groupby=[*who, "group"])
+        .transform_aggregate(
+            terms="sum(term)", weight="sum(weight)", least_base="min(base_score)", groupby=[*who, "group"]
+        )
+        .transform_filter("definition != 'relative' || datum.least_base > 0")  # nothing is relative to zero
         .transform_calculate(index="datum.terms / datum.weight")
         .transform_pivot("group", value="index", groupby=who)
     )
