@@ -19,13 +19,15 @@ from pathlib import Path
 import pandas as pd
 from pebble import ProcessPool
 
+from mathtransfer.repeats import repeated_ending
+
 READINGS = ("strict", "lenient", "harness")
 CORRECT, WRONG, NO_ANSWER, NOT_GRADED = "correct", "wrong answer", "no answer in the expected format", "not graded"
 THINK_OPENS, THINK_CLOSES = "<think>", "</think>"
 STOP_STRING = "Problem:"  # hendrycks_math500 of lm-evaluation-harness stops a generation before this
 BUDGET = 4096  # tokens, prompt and response together; inferred: runs of newlines fill it up to the prompt's length
 MEMORY = 2 * 2**30  # bytes that a grader may take on top of what it starts with
-LOOP_TAIL, LOOP_REPEATS, LOOP_LENGTH = 3000, 3, 200  # characters looked at, least repeats, least length of all repeats
+LOOP_TAIL, LOOP_LENGTH = 3000, 200  # characters: the part looked at, and the least that all repeats cover
 # A word with the character before it, a digit, a run of punctuation, a break: no token of Qwen's holds two of them.
 PIECE = re.compile(r"(?:[^\n\w]|_)?[^\W\d_]+|\d|(?:[^\w\s]|_)+\n*|\n\s*")
 # Where the stop string would follow: "**Understanding the ", cut from "**Understanding the Problem:**" and open; or the
@@ -61,28 +63,10 @@ def is_looping(response: str) -> bool:
     [813]"), unlike a list of cases that are worked through.
     """
     tail = response[-LOOP_TAIL:]
-    if _repeated(tail) >= LOOP_LENGTH:
+    if repeated_ending(tail) >= LOOP_LENGTH:
         return True
     masked = re.sub(r"\d+", "0", tail)
-    return len(tail) == LOOP_TAIL and _repeated(masked) == len(masked)
-
-
-def _repeated(text: str) -> int:
-    """Length of the longest ending that is one unit three times or more, and perhaps a part of the unit before that.
-
-    In linear time, by the Z function (Gusfield, 1997) of the reversed text: `agrees[p]` is over how many characters the
-    text agrees with itself moved by p.
-    """
-    text = text[::-1]
-    agrees, left, right = [0] * len(text), 0, 0
-    for i in range(1, len(text)):
-        if i < right:
-            agrees[i] = min(right - i, agrees[i - left])
-        while i + agrees[i] < len(text) and text[agrees[i]] == text[i + agrees[i]]:
-            agrees[i] += 1
-        if i + agrees[i] > right:
-            left, right = i, i + agrees[i]
-    return max((p + same for p, same in enumerate(agrees) if p and same >= (LOOP_REPEATS - 1) * p), default=0)
+    return len(tail) == LOOP_TAIL and repeated_ending(masked) == len(masked)
 
 
 def is_stopped(response: str) -> bool:

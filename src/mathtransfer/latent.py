@@ -1,42 +1,150 @@
-"""Latent drift: how far post-training moves a model's hidden states (Sections 3.1 and 3.2)."""
+"""Latent drift: how far post-training moves a model's hidden states (Sections 3.1 and 3.2), and measures without flaws.
+
+All measures compare two models' pooled states of the same texts, layer by layer. States are pooled inside the forward
+pass, so that only one number a text, layer and dimension is ever kept.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from sklearn.decomposition import PCA
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Array = NDArray[np.float64]
+POOLS = ("mean", "last")  # over a text's own tokens, and its last token's
+SUBSPACE = 5  # leading principal directions whose subspaces are compared
+PUBLISHED_LENGTH = 128  # tokens at which the authors' script cuts a text
+MEASURES = ("pc1", "pc2", "distance", "centroid_shift", "cka", "angle")
+BOOTSTRAP = 100  # resamples of the texts
+
+
+# --- hidden states
+
+
+@contextmanager
+def _every_state(model: PreTrainedModel, receive) -> Iterator[None]:
+    """While open, `receive(layer, states)` gets every layer's input, `(batch, time, hidden)`, as it is made."""
+    layers = next((child for child in model.base_model.children() if isinstance(child, nn.ModuleList)), None)
+    if layers is None:
+        raise ValueError(
+            f"{type(model).__name__} keeps its layers where they are not looked for: no list of layers found"
+        )
+
+    def hook(number: int):
+        return lambda _, args, kwargs: receive(number, args[0] if args else kwargs["hidden_states"])
+
+    with ExitStack() as hooks:
+        for number, layer in enumerate(layers):
+            hooks.callback(layer.register_forward_pre_hook(hook(number), with_kwargs=True).remove)
+        yield
+
+
+def batches(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], batch_size: int
+) -> list[tuple[list[int], Tensor, Tensor]]:
+    """Texts of similar length together: their numbers, token ids and attention mask, `(batch, time)`, padded right.
+
+    Raises:
+        ValueError: there is no text, or one has no token.
+    """
+    ids = [tokenizer(text).input_ids for text in texts]
+    if not ids or not all(ids):
+        raise ValueError("every text needs at least one token, and there must be at least one text")
+    order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
+    made = []
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        padded = tokenizer.pad(
+            {"input_ids": [ids[number] for number in batch]}, padding_side="right", return_tensors="pt"
+        )
+        made.append((batch, padded["input_ids"], padded["attention_mask"]))
+    return made
 
 
 @torch.no_grad()
-def mean_hidden_states(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], batch_size: int = 64
-) -> NDArray[np.float64]:
-    """Hidden states averaged over each text's own tokens; padding does not count.
+def pooled_states(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    batch_size: int = 32,
+    store: str | Path | None = None,
+) -> NDArray[np.float32]:
+    """Hidden states of all layers, pooled over each text's own tokens, from one forward pass a batch.
+
+    Args:
+        store: a `.npy` file to hold the result instead of memory, for many texts.
 
     Returns:
-        `(layers + 1, texts, hidden)`: the embedding's output first, then every layer's.
+        `(2, layers + 1, texts, hidden)`: mean and last token; the first layer's input, then every layer's output, the
+        last one after the final norm, as transformers counts hidden states.
+
+    Raises:
+        ValueError: a text has no token, or the model's layers were not found.
     """
-    pooled = []
-    for start in range(0, len(texts), batch_size):
-        batch = tokenizer(texts[start : start + batch_size], return_tensors="pt", padding=True).to(model.device)
-        states = model(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True
-        ).hidden_states
-        mask = batch.attention_mask[:, :, None]  # (batch, time, 1)
-        pooled.append(torch.stack([(s.float() * mask).sum(1) / mask.sum(1) for s in states]).cpu())
-    return torch.cat(pooled, dim=1).double().numpy()
+    shape = (len(POOLS), model.config.num_hidden_layers + 1, len(texts), model.config.hidden_size)
+    pooled = np.empty(shape, np.float32) if store is None else np.lib.format.open_memmap(store, "w+", np.float32, shape)
+    for numbers, ids, mask in batches(tokenizer, texts, batch_size):
+        ids, mask = ids.to(model.device), mask.to(model.device)
+        length = mask.sum(1)
+        weights = mask / length[:, None]  # (batch, time)
+        rows = torch.arange(len(ids), device=ids.device)
+
+        def pool(layer, states, numbers=numbers, weights=weights, rows=rows, last=length - 1):
+            pooled[0, layer, numbers] = torch.einsum("bth,bt->bh", states.float(), weights).cpu()
+            pooled[1, layer, numbers] = states[rows, last].float().cpu()
+
+        with _every_state(model, pool):
+            pool(shape[1] - 1, model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state)
+    return pooled
 
 
-def pca_shift(base: NDArray[np.float64], tuned: NDArray[np.float64]) -> pd.DataFrame:
+@torch.no_grad()
+def published_states(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], batch_size: int = 32
+) -> NDArray[np.float32]:
+    """States pooled as the authors' script does: cut at 128 tokens, padded left, padding averaged with the tokens.
+
+    Theirs repeats the forward pass for every layer, with the same result.
+
+    Returns:
+        `(layers + 1, texts, hidden)`.
+    """
+    ids = [tokenizer(text, truncation=True, max_length=PUBLISHED_LENGTH).input_ids for text in texts]
+    width = max(map(len, ids))
+    pooled = np.empty((model.config.num_hidden_layers + 1, len(texts), model.config.hidden_size), np.float32)
+    for start in range(0, len(ids), batch_size):
+        part = slice(start, min(start + batch_size, len(ids)))
+        padded = tokenizer.pad(
+            {"input_ids": ids[part]}, padding="max_length", max_length=width, padding_side="left", return_tensors="pt"
+        ).to(model.device)
+
+        def pool(layer, states, part=part):
+            pooled[layer, part] = states.float().mean(1).cpu()
+
+        with _every_state(model, pool):
+            pool(len(pooled) - 1, model.base_model(**padded, use_cache=False).last_hidden_state)
+    return pooled
+
+
+# --- measures
+
+
+def pca_shift(base: Array, tuned: Array) -> pd.DataFrame:
     """How the mean hidden state of each layer moves along the base's first two principal components.
 
     The components are fitted on the base's states of the same texts, each layer for itself.
 
     Args:
-        base, tuned: `(layers, texts, hidden)` from `mean_hidden_states`, the same texts in the same order.
+        base, tuned: `(layers, texts, hidden)`, the same texts in the same order.
 
     Returns:
         `layer`, `pc1`, `pc2` (tuned less base, in units of the hidden state) and `distance`, the norm of the two.
@@ -44,10 +152,7 @@ def pca_shift(base: NDArray[np.float64], tuned: NDArray[np.float64]) -> pd.DataF
     Raises:
         ValueError: the shapes differ, or there are fewer than three texts.
     """
-    if base.shape != tuned.shape:
-        raise ValueError(f"base and tuned states have different shapes, {base.shape} and {tuned.shape}")
-    if base.shape[1] < 3:
-        raise ValueError(f"two principal components need at least three texts, found {base.shape[1]}")
+    _check_states(base, tuned, 3)
     rows = []
     for layer, (before, after) in enumerate(zip(base, tuned, strict=True)):
         components = PCA(n_components=2, svd_solver="full").fit(before).components_  # (2, hidden)
@@ -56,15 +161,155 @@ def pca_shift(base: NDArray[np.float64], tuned: NDArray[np.float64]) -> pd.DataF
     return pd.DataFrame(rows)
 
 
+def _check_states(base: Array, tuned: Array, least: int) -> None:
+    if base.shape != tuned.shape:
+        raise ValueError(f"base and tuned states have different shapes, {base.shape} and {tuned.shape}")
+    if base.shape[1] < least:
+        raise ValueError(f"these measures need at least {least} texts, found {base.shape[1]}")
+
+
 def centroid_distance(shift: pd.DataFrame) -> float:
     """The paper's d (Section 3.2): the distance of the two models' centroids over all layers.
 
     The signed shifts are averaged over layers before the norm is taken, although the sign of a principal component is
-    arbitrary: two layers that move alike can cancel. `mean_distance` does not have that defect.
+    arbitrary: two layers that move alike can cancel, see `sign_range`.
     """
     return float(np.hypot(shift["pc1"].mean(), shift["pc2"].mean()))
 
 
-def mean_distance(shift: pd.DataFrame) -> float:
-    """The mean over layers of each layer's distance: no sign enters. Ours."""
-    return float(shift["distance"].mean())
+def sign_range(shift: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """The least and the largest `centroid_distance` that other signs of the same components give, over random signs."""
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, len(shift), 2))
+    distances = np.linalg.norm((signs * shift[["pc1", "pc2"]].to_numpy()).mean(1), axis=1)
+    return float(distances.min()), float(distances.max())
+
+
+def measures(base: Array, tuned: Array, draws: int = BOOTSTRAP, seed: int = 0) -> tuple[Array, Array]:
+    """All measures of each layer, and the same when the texts are drawn again with replacement.
+
+    In the order of `MEASURES`:
+
+    - `pc1`, `pc2`, `distance`: as in `pca_shift`; the signs of resampled components follow the observed ones;
+    - `centroid_shift`: how far the mean state moves along the base's first two principal components, in units of the
+      base's standard deviation along each (the norm of the two). No sign enters, and no layer counts more because its
+      states are large. nan where the base's states do not vary;
+    - `cka`: linear centred kernel alignment from unbiased estimates of HSIC (Song and others, 2012), 1 for the same
+      representation up to rotation and scale; it can come out slightly below 0;
+    - `angle`: the mean principal angle between the two models' five leading principal directions, in degrees.
+
+    Args:
+        base, tuned: `(layers, texts, hidden)`, the same texts in the same order.
+
+    Returns:
+        `(layers, measures)` and `(draws, layers, measures)`.
+
+    Raises:
+        ValueError: the shapes differ, or there are fewer than eight texts.
+    """
+    _check_states(base, tuned, 8)
+    drawn = np.random.default_rng(seed).integers(base.shape[1], size=(draws, base.shape[1]))
+    everything = np.arange(base.shape[1])[None]
+    observed, resampled = [], []
+    for before, after in zip(base, tuned, strict=True):
+        before, after = _in_their_span(np.asarray(before, float), np.asarray(after, float))
+        grams = [_gram(before), _gram(after)]
+        values, components = _layer_measures(before, after, grams, everything, None)
+        observed.append(values[0])
+        resampled.append(_layer_measures(before, after, grams, drawn, components[0])[0])
+    return np.stack(observed), np.stack(resampled, axis=1)
+
+
+def _in_their_span(before: Array, after: Array) -> tuple[Array, Array]:
+    """The same states in coordinates of the space that both span: fewer numbers, same angles and distances."""
+    texts, hidden = before.shape
+    if hidden <= 2 * texts:
+        return before, after
+    basis = np.linalg.qr(np.concatenate([before, after]).T)[0]  # (hidden, 2 * texts)
+    return before @ basis, after @ basis
+
+
+def _gram(states: Array) -> Array:
+    """Inner products of centred states without those of a text with itself, `(texts, texts)`."""
+    centred = states - states.mean(0)
+    gram = centred @ centred.T
+    np.fill_diagonal(gram, 0.0)
+    return gram
+
+
+def _layer_measures(
+    before: Array, after: Array, grams: list[Array], drawn: NDArray[np.int64], like: Array | None
+) -> tuple[Array, Array]:
+    """`(draws, measures)` and the base's components, `(draws, hidden, 2)`, with signs as in `like`."""
+    base, tuned = before[drawn], after[drawn]  # (draws, texts, hidden)
+    variances, directions = _principal(base)
+    components = directions[..., :2]
+    if like is not None:
+        components = components * np.where((components * like).sum(1, keepdims=True) < 0, -1.0, 1.0)
+    move = ((tuned.mean(1) - base.mean(1))[:, None] @ components)[:, 0]  # (draws, 2)
+    level = (base**2).sum(-1).mean(1, keepdims=True)
+    spread = np.sqrt(np.where(variances[:, :2] > 1e-12 * level, variances[:, :2], np.nan))
+    overlap = np.linalg.svd(directions.swapaxes(1, 2) @ _principal(tuned)[1], compute_uv=False)
+    angle = np.degrees(np.arccos(overlap.clip(-1, 1))).mean(1)
+    shift = np.linalg.norm(move / spread, axis=1)
+    cka = debiased_cka(*(gram[drawn[:, :, None], drawn[:, None]] for gram in grams))
+    cka = np.where(np.isnan(spread).any(1), np.nan, cka)
+    return np.stack([move[:, 0], move[:, 1], np.hypot(*move.T), shift, cka, angle], axis=1), components
+
+
+def _principal(states: Array) -> tuple[Array, Array]:
+    """Variances along the leading principal directions, largest first, `(draws, k)`; these, `(draws, hidden, k)`."""
+    centred = states - states.mean(1, keepdims=True)
+    covariances = centred.swapaxes(1, 2) @ centred / (states.shape[1] - 1)
+    size = covariances.shape[1]
+    leading = [eigh(matrix, subset_by_index=[max(0, size - SUBSPACE), size - 1]) for matrix in covariances]
+    return np.stack([values[::-1] for values, _ in leading]), np.stack([vectors[:, ::-1] for _, vectors in leading])
+
+
+def debiased_cka(first: Array, second: Array) -> Array:
+    """Linear CKA from Gram matrices by the unbiased estimate of HSIC (Song and others, 2012), `(..., n, n)` -> `(...)`.
+
+    The diagonals must be 0. Where a text was drawn twice, so must be its product with itself, or it would count as an
+    agreement of two texts.
+    """
+    cross = _unbiased_hsic(first, second)
+    return cross / np.sqrt(np.abs(_unbiased_hsic(first, first) * _unbiased_hsic(second, second)))
+
+
+def _unbiased_hsic(first: Array, second: Array) -> Array:
+    n = first.shape[-1]
+    rows, columns = first.sum(-1), second.sum(-1)
+    trace = (first * second).sum((-2, -1))
+    total = rows.sum(-1) * columns.sum(-1) / ((n - 1) * (n - 2))
+    return (trace + total - 2 * (rows * columns).sum(-1) / (n - 2)) / (n * (n - 3))
+
+
+def over_layers(observed: Array, resampled: Array) -> pd.DataFrame:
+    """One number a measure: the paper's d from the signed shifts, and the means over layers of the others.
+
+    Args:
+        observed, resampled: from `measures`.
+
+    Returns:
+        `metric` (`centroid_distance`, `centroid_shift`, `cka`, `angle`), `value`, `stderr` (standard deviation over the
+        resamples), `low`, `high` (their central 95%).
+    """
+    together = np.concatenate([observed[None], resampled])  # (1 + draws, layers, measures)
+    column = {name: together[..., MEASURES.index(name)] for name in MEASURES}
+    numbers = {"centroid_distance": np.hypot(column["pc1"].mean(1), column["pc2"].mean(1))}
+    numbers |= {name: np.nanmean(column[name], axis=1) for name in ("centroid_shift", "cka", "angle")}
+    rows = [
+        (name, values[0], values[1:].std(ddof=1), *np.quantile(values[1:], [0.025, 0.975]))
+        for name, values in numbers.items()
+    ]
+    return pd.DataFrame(rows, columns=["metric", "value", "stderr", "low", "high"])
+
+
+def by_layer(observed: Array, resampled: Array) -> pd.DataFrame:
+    """`layer, metric, value, low, high` of all measures, from `measures`."""
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    rows = [
+        (layer, name, observed[layer, i], low[layer, i], high[layer, i])
+        for i, name in enumerate(MEASURES)
+        for layer in range(len(observed))
+    ]
+    return pd.DataFrame(rows, columns=["layer", "metric", "value", "low", "high"])

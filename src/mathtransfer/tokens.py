@@ -2,118 +2,227 @@
 
 from __future__ import annotations
 
-import math
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
 
+import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mathtransfer.models import check_same_vocabulary
+from mathtransfer.divergence import Readout, Sequence, check_readout, divergences, readout
+from mathtransfer.repeats import repeated_ending
+
+Load = Callable[[], PreTrainedModel]
+CLASSES = ("logical connective", "number", "content word", "format")
+# Ours: words that join steps of an argument. The paper speaks of "logical-structural" words without a list.
+CONNECTIVES = frozenset(
+    re.findall(
+        r"\w+",
+        """therefore thus hence so because since as if then else but however although though while whereas unless
+        otherwise and or not nor also moreover furthermore instead rather finally first second next now let suppose
+        assume given consider note wait alternatively similarly conversely consequently accordingly indeed again yet
+        still steps answer""",
+    )
+)
+LOOP_TOKENS = 24  # least length of all repeats in a completion that is said to loop
+METRICS = ("kl", "kl_reverse", "js", "log_ratio", "rank_shift", "shifted")
+DRAWS = 1000  # resamples of the prompts
 
 
-def kl_divergence(tuned_logits: Tensor, base_logits: Tensor) -> Tensor:
-    """KL(tuned || base) at every position, over the whole vocabulary, in nats. `(..., vocab)` -> `(...)`."""
-    tuned, base = tuned_logits.double().log_softmax(-1), base_logits.double().log_softmax(-1)
-    return (tuned.exp() * (tuned - base)).sum(-1)
-
-
-def ranks(logits: Tensor, tokens: Tensor) -> Tensor:
-    """The rank of each token among the whole vocabulary, 0 for the likeliest. `(..., vocab)`, `(...)` -> `(...)`.
-
-    A rank counts the tokens that are strictly likelier, so ties share the better rank.
-    """
-    return (logits > logits.gather(-1, tokens[..., None])).sum(-1)
-
-
-@torch.no_grad()
 def token_drift(
-    tuned: PreTrainedModel,
-    base: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    base_tokenizer: PreTrainedTokenizerBase,
-    prompts: list[str],
-    completions: list[str],
+    load_tuned: Load,
+    load_base: Load,
+    sequences: list[Sequence],
+    *,
+    together: bool = True,
     batch_size: int = 32,
+    top: int = 5,
 ) -> pd.DataFrame:
-    """Compare two models on the tuned model's own completions, the end-of-text token included.
-
-    Returns:
-        One row a token: `text` (number of the prompt), `position` in the completion, `token`, `kl` (nats, exact),
-        `rank_tuned`, `rank_base`, `rank_shift` (base less tuned, positions; positive where tuning raised the token).
-
-    Raises:
-        ValueError: the vocabularies differ, or the lists have different lengths.
-    """
-    check_same_vocabulary(tokenizer, base_tokenizer)
-    if len(prompts) != len(completions):
-        raise ValueError(f"{len(prompts)} prompts and {len(completions)} completions: one each is needed")
-    tables = []
-    for start in range(0, len(prompts), batch_size):
-        prompt_ids = [tokenizer(p).input_ids for p in prompts[start : start + batch_size]]
-        completion_ids = [
-            [*tokenizer(c, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
-            for c in completions[start : start + batch_size]
-        ]
-        ids, mask = _padded(prompt_ids, completion_ids, tokenizer.pad_token_id)
-        tuned_logits, base_logits = (_next_token_logits(model, ids) for model in (tuned, base))
-        text, time = mask[:, 1:].nonzero(as_tuple=True)  # (tokens,): positions that predict a completion's token
-        tuned_logits, base_logits = tuned_logits[text, time], base_logits[text, time]  # (tokens, vocab)
-        token = ids[:, 1:][text, time]
-        rank_tuned, rank_base = ranks(tuned_logits, token), ranks(base_logits, token)
-        first = torch.tensor([len(p) - 1 for p in prompt_ids])
-        tables.append(
-            pd.DataFrame(
-                {
-                    "text": (text + start).numpy(),
-                    "position": (time - first[text]).numpy(),
-                    "token": tokenizer.convert_ids_to_tokens(token.tolist()),
-                    "kl": kl_divergence(tuned_logits, base_logits).numpy(),
-                    "rank_tuned": rank_tuned.numpy(),
-                    "rank_base": rank_base.numpy(),
-                    "rank_shift": (rank_base - rank_tuned).numpy(),
-                }
-            )
-        )
-    return pd.concat(tables, ignore_index=True)
-
-
-def summarise(drift: pd.DataFrame) -> pd.DataFrame:
-    """Means over all tokens of a benchmark, with standard errors that respect that tokens of one text belong together.
+    """Compare two models on completions, the end-of-text token included.
 
     Args:
-        drift: the table of `token_drift` with `group`, `benchmark` and `question`.
+        load_tuned, load_base: give the models when called.
+        sequences: token ids of prompts and completions.
+        together: hold both models at once; otherwise one after the other, with their final hidden states and output
+            projections kept. The result is the same.
+        top: how many of either model's likeliest tokens to keep for every token.
 
     Returns:
-        `group, benchmark, metric, value, stderr, n` (texts) for the metrics `kl` (nats a token) and `rank_shift` (mean
-        absolute shift, positions).
+        One row a token: `text` (number of the sequence), `position` in the completion, `length` of the completion in
+        tokens, `token` (id), what `divergences` gives, and `log_ratio`, log p_tuned less log p_base of the token (the
+        estimator of KL that the paper's authors use), and `rank_shift`, base less tuned (positive where tuning raised
+        the token).
+
+    Raises:
+        ValueError: there is no completion with a token, a prompt is empty, or the models cannot be compared.
     """
-    measured = drift.assign(rank_shift=drift["rank_shift"].abs())
+    filled = [number for number, (_, completion) in enumerate(sequences) if completion]
+    if not filled:
+        raise ValueError("no completion has a token: there is nothing to compare")
+    filled.sort(key=lambda number: len(sequences[number][0]) + len(sequences[number][1]))  # little padding in a batch
+    batches = [filled[start : start + batch_size] for start in range(0, len(filled), batch_size)]
+    batched = [[sequences[number] for number in batch] for batch in batches]
+    if together:
+        tuned, base = _checked(load_tuned, sequences[filled[0]]), _checked(load_base, sequences[filled[0]])
+        pairs: Iterator = ((readout(tuned, batch), readout(base, batch)) for batch in batched)
+    else:
+        pairs = zip(_all_readouts(load_tuned, batched), _all_readouts(load_base, batched), strict=True)
+    tables = []
+    for number, (batch, pair) in enumerate(zip(batches, pairs, strict=True), start=1):
+        tables.append(_table(batch, sequences, divergences(*pair, _observed(batch, sequences), top)))
+        if number % 10 == 0:
+            print(f"token drift: batch {number} of {len(batches)}", flush=True)
+    return pd.concat(tables).sort_values(["text", "position"], ignore_index=True)
+
+
+def _checked(load: Load, sequence: Sequence) -> PreTrainedModel:
+    model = load()
+    check_readout(model, sequence)
+    return model
+
+
+def _all_readouts(load: Load, batches: list[list[Sequence]]) -> list[Readout]:
+    """Every batch's hidden states, kept off the GPU, and the output projection; the rest of the model is let go."""
+    model = _checked(load, batches[0][0])
+    reads = [readout(model, batch) for batch in batches]
+    return [Readout(read.hidden.cpu(), read.weight, read.bias) for read in reads]
+
+
+def _observed(batch: list[int], sequences: list[Sequence]) -> torch.Tensor:
+    return torch.tensor([token for number in batch for token in sequences[number][1]])
+
+
+def _table(batch: list[int], sequences: list[Sequence], measured: dict[str, torch.Tensor]) -> pd.DataFrame:
+    lengths = [len(sequences[number][1]) for number in batch]
+    table = {
+        "text": np.repeat(batch, lengths),
+        "position": np.concatenate([np.arange(length) for length in lengths]),
+        "length": np.repeat(lengths, lengths),
+        "token": _observed(batch, sequences).numpy(),
+    }
+    for name, values in measured.items():
+        table[name] = values.numpy() if values.dim() == 1 else list(values.numpy())
+    table["log_ratio"] = table["logp_tuned"] - table["logp_base"]
+    table["rank_shift"] = table["rank_base"] - table["rank_tuned"]
+    return pd.DataFrame(table)
+
+
+# --- what the tokens are
+
+
+def describe(table: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> pd.DataFrame:
+    """The table of `token_drift` with `piece` (the token's text), its `class`, and `looping`.
+
+    `looping` marks the end of a completion where the same tokens come three times in a row or more, over at least 24
+    tokens: there both models are sure of the next token, which draws every mean towards zero. `top_tuned` and
+    `top_base` become texts.
+    """
+    ids = table["token"].tolist()
+    before = table["token"].shift().where(table["position"] > 0).to_numpy()
+    piece = [_piece(tokenizer, None if np.isnan(b) else int(b), token) for b, token in zip(before, ids, strict=True)]
+    special = set(tokenizer.all_special_ids)
+    classes = ["format" if token in special else token_class(text) for token, text in zip(ids, piece, strict=True)]
+    looping = np.concatenate([_looping(own.tolist()) for _, own in table.groupby("text", sort=False)["token"]])
+    likeliest = {
+        name: [[_piece(tokenizer, None, token) for token in tokens] for tokens in table[name]]
+        for name in ("top_tuned", "top_base")
+    }
+    return table.assign(**{"piece": piece, "class": classes, "looping": looping, **likeliest})
+
+
+@cache
+def _piece(tokenizer: PreTrainedTokenizerBase, before: int | None, token: int) -> str:
+    """A token's text, with the space that some tokenizers write only between two tokens."""
+    alone = tokenizer.decode([token])
+    if before is None:
+        return alone
+    first, both = tokenizer.decode([before]), tokenizer.decode([before, token])
+    return both[len(first) :] if both.startswith(first) and len(both) > len(first) else alone
+
+
+def token_class(piece: str) -> str:
+    """One of `CLASSES`: a number has a digit, a content word a letter and is no connective, the rest is format."""
+    word = piece.strip().lower()
+    if re.search(r"\d", word):
+        return "number"
+    if word in CONNECTIVES:
+        return "logical connective"
+    is_word = re.search(r"[^\W\d_]", word) and not re.fullmatch(
+        r"[<\[\\].*", word
+    )  # tags and LaTeX commands are format
+    return "content word" if is_word else "format"
+
+
+def _looping(tokens: list[int]) -> np.ndarray:
+    length = repeated_ending(tokens)
+    return np.arange(len(tokens)) >= len(tokens) - (length if length >= LOOP_TOKENS else 0)
+
+
+# --- means
+
+
+def summarise(drift: pd.DataFrame, by: list[str], metrics: tuple[str, ...] = METRICS, seed: int = 0) -> pd.DataFrame:
+    """Means over tokens, with errors and intervals that respect that tokens of one text belong together.
+
+    Args:
+        drift: the table of `token_drift`; `text` says which text a token is of.
+        by: the columns of a group, none for all tokens.
+        metrics: columns; for `rank_shift` the absolute shift is averaged, `shifted` is the percentage of tokens whose
+            rank differs.
+
+    Returns:
+        `*by, metric, value, stderr, low, high, n` (texts), `tokens`. The standard error is that of a ratio of sums over
+        texts (linearised); the 95% interval resamples the texts.
+    """
+    measured = drift.assign(rank_shift=drift["rank_shift"].abs(), shifted=100.0 * (drift["rank_shift"] != 0))
+    groups = measured.groupby(by, sort=False) if by else [((), measured)]
     rows = []
-    for (group, benchmark), tokens in measured.groupby(["group", "benchmark"], sort=False):
-        for metric in ("kl", "rank_shift"):
-            mean = tokens[metric].mean()
-            residuals = (tokens[metric] - mean).groupby(tokens["question"]).sum()
-            n = len(residuals)
-            stderr = math.sqrt(n / (n - 1) * (residuals**2).sum()) / len(tokens) if n > 1 else math.nan
-            rows.append(
-                {"group": group, "benchmark": benchmark, "metric": metric, "value": mean, "stderr": stderr, "n": n}
-            )
-    return pd.DataFrame(rows)
+    for key, tokens in groups:
+        sums = tokens.groupby("text")[list(metrics)].sum().to_numpy(float)  # (texts, metrics)
+        counts = tokens.groupby("text").size().to_numpy(float)  # (texts,)
+        for metric, row in zip(metrics, ratio_of_sums(sums, counts, seed), strict=True):
+            rows.append((*key, metric, *row, len(counts), int(counts.sum())))
+    return pd.DataFrame(rows, columns=[*by, "metric", "value", "stderr", "low", "high", "n", "tokens"])
 
 
-def _padded(prompts: list[list[int]], completions: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Prompt and completion in one row, padded on the right, and a mask of the completion's tokens; `(batch, time)`."""
-    width = max(len(p) + len(c) for p, c in zip(prompts, completions, strict=True))
-    ids = torch.full((len(prompts), width), pad)
-    mask = torch.zeros(len(prompts), width, dtype=torch.bool)
-    for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        end = len(prompt) + len(completion)
-        ids[row, :end] = torch.tensor(prompt + completion)
-        mask[row, len(prompt) : end] = True
-    return ids, mask
+def ratio_of_sums(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Sum over texts of a quantity by that of the counts, for every quantity.
+
+    Args:
+        sums: `(texts, quantities)`.
+        counts: `(texts,)`.
+
+    Returns:
+        Value, standard error, low and high end of the 95% interval over texts, `(quantities, 4)`; all but the value nan
+        where there is one text.
+    """
+    n, total = len(counts), counts.sum()
+    value = sums.sum(0) / total
+    if n < 2:
+        return np.stack([value, *[np.full_like(value, np.nan)] * 3], axis=1)
+    residuals = sums - value * counts[:, None]
+    stderr = np.sqrt(n / (n - 1) * (residuals**2).sum(0)) / total
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS)  # how often each text is drawn
+    low, high = np.quantile(times @ sums / (times @ counts)[:, None], [0.025, 0.975], axis=0)
+    return np.stack([value, stderr, low, high], axis=1)
 
 
-def _next_token_logits(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """Logits for the tokens after the first, on the CPU. Padding is on the right, where causal attention ignores it."""
-    return model(input_ids=ids.to(model.device)).logits[:, :-1].float().cpu()
+def published_kl(drift: pd.DataFrame) -> float:
+    """The divergence as the authors' script estimates it, in nats.
+
+    The absolute value of the mean over texts of the mean log-ratio of a text's tokens, its first token left out. Theirs
+    reads greedy text, on which the log-ratio estimates nothing: a token is there because it is the tuned model's best.
+    """
+    return abs(float(drift[drift["position"] > 0].groupby("text")["log_ratio"].mean().mean()))
+
+
+def shift_coverage(drift: pd.DataFrame) -> pd.Series:
+    """How much of each text the rank shifts are spread over: percent of its tenths that hold a shifted token. Ours.
+
+    Texts of fewer than ten tokens are left out.
+    """
+    long = drift[drift["length"] >= 10]
+    tenth = (10 * long["position"] // long["length"]).rename("tenth")
+    return 100.0 * (long["rank_shift"] != 0).groupby([long["text"], tenth]).any().groupby("text").mean()

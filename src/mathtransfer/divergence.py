@@ -1,0 +1,210 @@
+"""Two models' next-token distributions, compared exactly and without ever holding all their logits.
+
+The logits of a few hundred tokens at a time are made from final hidden states and output projections. So a comparison
+needs no more than those: the models may be loaded together or one after the other, with the same result.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+CHUNK_LOGITS = 2**25  # logits of one model held at a time: 134 MB in float32
+GROUP = 64  # entries of the vocabulary that share a maximum when the largest are looked for
+ROWS = 16  # tokens compared at a time
+BLOCK = 8192  # entries of the vocabulary worked on at a time, few enough to stay in a processor's cache
+
+Sequence = tuple[list[int], list[int]]  # token ids of a prompt and of a completion
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What a model's next-token distributions are made of.
+
+    `hidden` is `(tokens, hidden)`, after the last norm; `weight`, `(vocab, hidden)`, and `bias`, `(vocab,)` or None,
+    are the output projection's.
+    """
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+
+@torch.no_grad()
+def readout(model: PreTrainedModel, sequences: list[Sequence]) -> Readout:
+    """A model's final hidden states at the positions that predict a completion's tokens, from one forward pass.
+
+    Args:
+        sequences: one batch; every prompt has at least one token.
+
+    Raises:
+        ValueError: a prompt is empty, or the model makes its logits in another way than by an output projection.
+    """
+    if not all(prompt for prompt, _ in sequences):
+        raise ValueError("a prompt without a token predicts nothing: give every prompt at least one token")
+    width = max(len(prompt) + len(completion) for prompt, completion in sequences)
+    ids = torch.zeros(len(sequences), width, dtype=torch.long)
+    mask = torch.zeros(len(sequences), width, dtype=torch.long)
+    predicts = torch.zeros(len(sequences), width, dtype=torch.bool)
+    for row, (prompt, completion) in enumerate(sequences):
+        end = len(prompt) + len(completion)
+        ids[row, :end] = torch.tensor(prompt + completion)
+        mask[row, :end] = 1
+        predicts[row, len(prompt) - 1 : end - 1] = True
+    # Padding is on the right, where causal attention ignores it.
+    states = model.base_model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).last_hidden_state
+    head = model.get_output_embeddings()
+    return Readout(states[predicts.to(states.device)], head.weight, getattr(head, "bias", None))
+
+
+@torch.no_grad()
+def check_readout(model: PreTrainedModel, sequence: Sequence) -> None:
+    """Refuse a model whose logits are not its output projection of its final hidden states (soft-capping, scaling).
+
+    Raises:
+        ValueError: with the largest difference found.
+    """
+    prompt, completion = sequence
+    ids = (prompt + completion)[:16]
+    read = readout(model, [(ids[:1], ids[1:])])
+    ours = logits(read, slice(0, None))
+    theirs = model(input_ids=torch.tensor([ids], device=model.device)).logits[0, :-1].float()
+    half_step = torch.finfo(read.weight.dtype).eps * theirs.abs().max().clamp(min=1)  # logits come out in that type
+    if (difference := (ours - theirs).abs().max()) > 8 * half_step + 1e-3:
+        raise ValueError(
+            f"{type(model).__name__} does not make its logits by its output projection alone (they differ by "
+            f"{difference:.2g}): it cannot be compared from its hidden states"
+        )
+
+
+def logits(read: Readout, rows: slice, out: Tensor | None = None) -> Tensor:
+    """Logits of some tokens in float32, `(rows, vocab)`: products of half-precision numbers are not rounded again."""
+    weight = read.weight
+    hidden = read.hidden[rows].to(weight.device)
+    if out is None:
+        out = torch.empty(len(hidden), len(weight), device=weight.device)
+    if weight.dtype == torch.float32:
+        torch.mm(hidden.float(), weight.T, out=out)
+    elif weight.is_cuda:
+        out.copy_(torch.mm(hidden, weight.T, out_dtype=torch.float32))
+    else:
+        for start in range(0, len(weight), BLOCK):
+            block = slice(start, start + BLOCK)
+            out[:, block] = hidden.float() @ weight[block].float().T
+    return out if read.bias is None else out.add_(read.bias.float())
+
+
+@torch.no_grad()
+def divergences(
+    tuned: Readout, base: Readout, observed: Tensor, top: int = 5, chunk: int | None = None
+) -> dict[str, Tensor]:
+    """How two models' distributions differ at every token, over the whole vocabulary.
+
+    Args:
+        observed: the token that came, `(tokens,)`.
+        top: how many of the likeliest tokens to give for either model.
+        chunk: tokens whose logits are held at a time; by default as many as make 134 MB a model.
+
+    Returns:
+        `kl` and `kl_reverse`, KL(tuned || base) and KL(base || tuned); `js`, the Jensen-Shannon divergence, at most
+        log 2; `entropy_tuned`, `entropy_base`; `logp_tuned`, `logp_base` of the observed token (all in nats);
+        `rank_tuned`, `rank_base`: how many tokens are strictly likelier, so ties share the better rank; each
+        `(tokens,)` on the CPU. `top_tuned`, `top_base`: ids, `(tokens, top)`; `top_tuned_p`, `top_base_p`: their
+        probabilities.
+
+    Raises:
+        ValueError: the vocabularies or the numbers of tokens differ.
+    """
+    if len(tuned.weight) != len(base.weight):
+        raise ValueError(
+            f"the models have {len(tuned.weight)} and {len(base.weight)} outputs: give checkpoints of one vocabulary"
+        )
+    if not len(tuned.hidden) == len(base.hidden) == len(observed):
+        raise ValueError(f"{len(tuned.hidden)} and {len(base.hidden)} hidden states for {len(observed)} tokens")
+    vocabulary, device = len(tuned.weight), tuned.weight.device
+    chunk = min(len(observed), chunk or max(1, CHUNK_LOGITS // vocabulary))
+    own, others = (torch.empty(chunk, vocabulary, device=device) for _ in range(2))
+    parts = []
+    for start in range(0, len(observed), chunk):
+        rows = slice(start, min(start + chunk, len(observed)))
+        size = rows.stop - rows.start
+        a, b = logits(tuned, rows, own[:size]), logits(base, rows, others[:size].to(base.weight.device)).to(device)
+        pieces = zip(a.split(ROWS), b.split(ROWS), observed[rows].to(device).split(ROWS), strict=True)
+        parts += [_compare(*piece, min(top, vocabulary)) for piece in pieces]
+    return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
+
+
+def _compare(a: Tensor, b: Tensor, observed: Tensor, top: int) -> dict[str, Tensor]:
+    """`divergences` from the logits of both models, `(rows, vocab)`."""
+    normaliser_a, normaliser_b = _log_normaliser(a), _log_normaliser(b)  # (rows, 1)
+    seen_a, seen_b = a.gather(1, observed[:, None]), b.gather(1, observed[:, None])
+    names = ("kl", "kl_reverse", "js", "entropy_tuned", "entropy_base")
+    sums = {name: torch.zeros(len(a), dtype=torch.float64, device=a.device) for name in names}
+    rank_a, rank_b = (torch.zeros(len(a), dtype=torch.long, device=a.device) for _ in range(2))
+    for block_a, block_b in zip(a.split(BLOCK, dim=1), b.split(BLOCK, dim=1), strict=True):
+        rank_a += _above(block_a, seen_a)
+        rank_b += _above(block_b, seen_b)
+        log_p, log_q = block_a - normaliser_a, block_b - normaliser_b
+        p, q = log_p.exp(), log_q.exp()
+        ratio = log_p - log_q
+        sums["entropy_tuned"] -= _dot(p, log_p)
+        sums["entropy_base"] -= _dot(q, log_q)
+        sums["kl"] += _dot(p, ratio)
+        sums["kl_reverse"] -= _dot(q, ratio)
+        # For the mixture m = (p + q) / 2, log(p / m) = log 2 + log sigmoid(ratio), and log(q / m) is that less ratio.
+        # Below -80 both p's part and the error in q's are less than float32 can hold.
+        ratio.clamp_min_(-80)
+        sums["js"] -= _dot(q, ratio) / 2
+        sums["js"] += _dot(p.add_(q), ratio.sigmoid_().log_().add_(math.log(2))) / 2
+    sums["js"].clamp_(min=0)
+    best_a, best_b = _largest(a, top), _largest(b, top)
+    return {
+        **{name: total.float() for name, total in sums.items()},
+        "logp_tuned": (seen_a - normaliser_a)[:, 0],
+        "logp_base": (seen_b - normaliser_b)[:, 0],
+        "rank_tuned": rank_a,
+        "rank_base": rank_b,
+        "top_tuned": best_a,
+        "top_tuned_p": (a.gather(1, best_a) - normaliser_a).exp(),
+        "top_base": best_b,
+        "top_base_p": (b.gather(1, best_b) - normaliser_b).exp(),
+    }
+
+
+def _log_normaliser(logits: Tensor) -> Tensor:
+    """log sum exp over the vocabulary, block by block; `(rows, vocab)` -> `(rows, 1)`."""
+    largest = logits.amax(1, keepdim=True)
+    total = sum((block - largest).exp_().sum(1, keepdim=True).double() for block in logits.split(BLOCK, dim=1))
+    return largest + total.log().float()
+
+
+def _above(logits: Tensor, bound: Tensor) -> Tensor:
+    """How many of a row are larger than its bound; `(rows, n)`, `(rows, 1)` -> `(rows,)`.
+
+    Arithmetic on floats takes a third of the time that a comparison and a sum of booleans take on a CPU.
+    """
+    return (logits - bound).clamp_min_(0).sign_().sum(1).long()
+
+
+def _largest(logits: Tensor, k: int) -> Tensor:
+    """Where a row's k largest are, largest first, `(rows, vocab)` -> `(rows, k)`.
+
+    They lie in the k groups with the largest maxima, so that only those need sorting.
+    """
+    whole = logits.shape[1] // GROUP * GROUP
+    if whole < k * GROUP:
+        return logits.topk(k).indices
+    groups = logits[:, :whole].unflatten(1, (-1, GROUP)).amax(2).topk(k).indices  # (rows, k)
+    columns = (groups[:, :, None] * GROUP + torch.arange(GROUP, device=logits.device)).flatten(1)
+    rest = torch.arange(whole, logits.shape[1], device=logits.device).expand(len(logits), -1)
+    columns = torch.cat([columns, rest], dim=1)
+    return columns.gather(1, logits.gather(1, columns).topk(k).indices)
+
+
+def _dot(weights: Tensor, values: Tensor) -> Tensor:
+    """Row by row; `(rows, n)`, `(rows, n)` -> `(rows,)` in float64."""
+    return torch.linalg.vecdot(weights, values).double()
