@@ -144,6 +144,7 @@ def drift_values(kind):
             "evaluation": f"{RUNS}/evaluate/{w.run}",
             "tier": TIER,
             **SIZE[kind],
+            **({"seed": TRAINED[w.run][1]} if kind == "token_drift" else {}),  # seeds shall not share random numbers
             "out": f"{RUNS}/{kind}/{w.run}",
         }
     )
@@ -169,6 +170,36 @@ for kind in ("latent_drift", "token_drift"):
             f"{ROOT}/timings/{kind}--{{run}}.tsv"
         shell:
             PAPERMILL
+
+
+# The report card of one run, as an example of its page.
+EXAMPLE = max(TRAINED)
+
+
+rule report:
+    input:
+        notebook=notebook("runs/report"),
+        model=f"{RUNS}/train/{EXAMPLE}/manifest.json",
+    output:
+        manifest=f"{RUNS}/report/{EXAMPLE}/manifest.json",
+        executed=f"{EXECUTED}/runs/report--{EXAMPLE}.ipynb",
+    params:
+        touched=touched("runs/report"),
+        values=json.dumps(
+            {
+                "base": BASE,
+                "tuned": model_folder(EXAMPLE),
+                "suite": SIZE["evaluate"]["suite"],
+                **SIZE["report"],
+                "out": f"{RUNS}/report/{EXAMPLE}",
+            }
+        ),
+    log:
+        f"{ROOT}/logs/report--{EXAMPLE}.log",
+    benchmark:
+        f"{ROOT}/timings/report--{EXAMPLE}.tsv"
+    shell:
+        PAPERMILL
 
 
 # The authors' released generations, where the user has them; without them their chapter reads recorded results.
@@ -228,7 +259,7 @@ for chapter, (needs, makes, own) in CHAPTERS.items():
 rule book:
     input:
         chapters=[f"{EXECUTED}/chapters/{chapter}.ipynb" for chapter in CHAPTERS],
-        runs=[f"{EXECUTED}/runs/{kind}--{max(TRAINED)}.ipynb" for kind in ("train", "evaluate", "latent_drift", "token_drift")],
+        runs=[f"{EXECUTED}/runs/{kind}--{EXAMPLE}.ipynb" for kind in ("train", "evaluate", "latent_drift", "token_drift", "report")],
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and path.suffix != ".pyc"],
         configuration=["_config.yml", "_toc.yml"],
     output:

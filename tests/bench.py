@@ -1,62 +1,234 @@
 """Speed and memory of the slow parts, each as a ratio to an alternative in the same run: `make bench`.
 
-Not a test: numbers depend on the machine and on what else it does.
+Not a test: numbers depend on the machine and on what else it does. The table goes to `_build/bench.csv`.
 """
 
 from __future__ import annotations
 
+import csv
+import ctypes
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
 
+import numpy as np
 import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from mathtransfer import latent, models, tokens
+from mathtransfer import divergence, latent, models, tokens
+from mathtransfer.divergence import Readout
 from mathtransfer.evaluate import evaluate
 from mathtransfer.miniature.families import FAMILIES, distinct_problems
 
+OUT = Path("_build/bench.csv")
+ROWS: list[tuple] = []
+HIDDEN, VOCABULARY, TOKENS = 1024, 151_936, 4096  # of Qwen3-0.6B, and four thousand tokens of text
 
-def seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """The fastest of some repeats."""
-    times = []
+
+def seconds(*works: Callable[[], object], repeats: int = 3) -> list[float]:
+    """The fastest of some repeats of each work, taken in turns so that all meet the same machine."""
+    times: list[list[float]] = [[] for _ in works]
     for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+        for own, work in zip(times, works, strict=True):
+            start = time.perf_counter()
+            with redirect_stdout(None):  # progress
+                work()
+            own.append(time.perf_counter() - start)
+    return [min(own) for own in times]
 
 
-def report(name: str, ours: float, alternative: str, theirs: float) -> None:
-    print(f"{name:32s} {ours:7.2f} s   {alternative:44s} {theirs:7.2f} s   ratio {ours / theirs:5.2f}")
+def report(
+    name: str, ours: float, alternative: str, theirs: float, unit: str = "s", limit: float | None = None
+) -> None:
+    """Print a line and keep it; `limit` is the largest ratio that we set ourselves."""
+    ROWS.append((name, round(ours, 4), alternative, round(theirs, 4), unit, round(ours / theirs, 4), limit))
+    bound = f"  limit {limit}" if limit else ""
+    print(f"{name:34s} {ours:9.2f} {unit:2s}   {alternative:36s} {theirs:9.2f} {unit:2s}   {ours / theirs:6.3f}{bound}")
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+# --- the miniature study's parts
+
+
+def miniature() -> None:
     model, tokenizer = models.load_model("miniature"), models.load_tokenizer("miniature")
-    prompts = [p.question for name in FAMILIES for p in distinct_problems(name, "validation", 20, seed=0)]
-    completions = [f"answer {p.answer}" for name in FAMILIES for p in distinct_problems(name, "validation", 20, 0)]
+    problems = [p for name in FAMILIES for p in distinct_problems(name, "validation", 20, seed=0)]
+    encode = [(tokenizer(p.question).input_ids, tokenizer(f"answer {p.answer}").input_ids) for p in problems]
 
     def drift(batch_size: int) -> Callable[[], object]:
-        return lambda: tokens.token_drift(model, model, tokenizer, tokenizer, prompts, completions, batch_size)
+        return lambda: tokens.token_drift(lambda: model, lambda: model, encode, batch_size=batch_size)
 
-    report("token drift, batches of 32", seconds(drift(32)), "one text at a time", seconds(drift(1)))
-
-    def states(batch_size: int) -> Callable[[], object]:
-        return lambda: latent.mean_hidden_states(model, tokenizer, prompts, batch_size)
-
-    def layer_by_layer() -> None:
-        for _ in range(model.config.num_hidden_layers + 1):  # the authors' script repeats the pass for every layer
-            latent.mean_hidden_states(model, tokenizer, prompts, 64)
-
-    report("hidden states, one pass", seconds(states(64)), "a pass for every layer", seconds(layer_by_layer))
+    report("token drift, batches of 32", *_between("one text at a time", seconds(drift(32), drift(1))))
 
     def suite(batch_size: int) -> Callable[[], object]:
         return lambda: evaluate(
             model, tokenizer, "miniature", ["non"], split="validation", n=40, seed=0, batch_size=batch_size
         )
 
-    report("evaluation, batches of 200", seconds(suite(200), 1), "batches of 8", seconds(suite(8), 1))
+    report("evaluation, batches of 200", *_between("batches of 8", seconds(suite(200), suite(8), repeats=1)))
+
+
+def _between(alternative: str, times: list[float]) -> tuple[float, str, float]:
+    return times[0], alternative, times[1]
+
+
+# --- hidden states
+
+
+class Words:
+    """The least of a tokenizer: texts are lists of numbers written out."""
+
+    def __call__(self, text: str, **_) -> object:
+        return type("Encoded", (), {"input_ids": [int(word) for word in text.split()]})
+
+    def pad(self, batch: dict, padding_side: str, return_tensors: str) -> dict:
+        width = max(map(len, batch["input_ids"]))
+        rows = [[*ids, *[0] * (width - len(ids))] for ids in batch["input_ids"]]
+        mask = [[1] * len(ids) + [0] * (width - len(ids)) for ids in batch["input_ids"]]
+        return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
+
+
+def qwen3(layers: int, hidden: int, vocabulary: int = 1000) -> Qwen3ForCausalLM:
+    """A Qwen3-architecture model with random weights."""
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        num_hidden_layers=layers,
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=hidden // 8,
+        vocab_size=vocabulary,
+        max_position_embeddings=1024,
+        pad_token_id=0,
+    )
+    return Qwen3ForCausalLM(config).eval()
+
+
+def prompts() -> tuple[Qwen3ForCausalLM, list[str]]:
+    """A model of 28 layers with hidden size 256, and 100 prompts of 8 to 128 tokens."""
+    rng = np.random.default_rng(0)
+    return qwen3(28, 256), [" ".join(map(str, rng.integers(1, 1000, rng.integers(8, 129)))) for _ in range(100)]
+
+
+@torch.no_grad()
+def published_states(model: Qwen3ForCausalLM, texts: list[str], layers: int) -> None:
+    """As described: all texts in one batch, padded left, and the whole pass again for every layer."""
+    rows = [[int(word) for word in text.split()] for text in texts]
+    width = max(map(len, rows))
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    for layer in range(layers):
+        states = model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[layer]
+        states.float().mean(1).numpy()
+
+
+@torch.no_grad()
+def hidden_states() -> None:
+    model, texts = prompts()
+    batches = latent.batches(Words(), texts, 32)
+
+    def bare() -> None:
+        for _, ids, mask in batches:
+            model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+
+    def ours() -> None:
+        latent.pooled_states(model, Words(), texts, 32)
+
+    ours()
+    once, plain = seconds(ours, bare, repeats=5)
+    (repeated,) = seconds(lambda: published_states(model, texts, model.config.num_hidden_layers + 1), repeats=1)
+    report("hidden states, 28 layers", once, "bare forward passes, same batches", plain, limit=1.15)
+    report("hidden states, 28 layers", once, "published procedure", repeated, limit=0.05)
+    report("hidden states, 28 layers", _memory("states"), "published procedure", _memory("published"), unit="MB")
+
+
+# --- divergences
+
+
+def peak_mb(work: Callable[[], object]) -> float:
+    """The most memory that a work takes above what was held before, in MB; measured in this process alone."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    before = _status("VmRSS")
+    work()
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])
+
+
+def _readouts(n: int) -> tuple[Readout, Readout, torch.Tensor]:
+    torch.manual_seed(0)
+    weight, hidden = 0.02 * torch.randn(VOCABULARY, HIDDEN), torch.randn(n, HIDDEN)
+    tuned = Readout(hidden + 0.1 * torch.randn_like(hidden), weight + 0.001 * torch.randn_like(weight), None)
+    return tuned, Readout(hidden, weight, None), torch.randint(VOCABULARY, (n,))
+
+
+@torch.no_grad()
+def divergences_time() -> None:
+    tuned, base, observed = _readouts(TOKENS)
+    size = divergence.CHUNK_LOGITS // VOCABULARY
+    buffer = torch.empty(size, VOCABULARY)
+
+    def logits_alone() -> None:
+        for read in (tuned, base):
+            for start in range(0, TOKENS, size):
+                rows = slice(start, min(start + size, TOKENS))
+                divergence.logits(read, rows, buffer[: rows.stop - rows.start])
+
+    times = seconds(lambda: divergence.divergences(tuned, base, observed), logits_alone, repeats=2)
+    report("KL, JS, ranks of 4096 tokens", *_between("both sets of logits alone", times), limit=1.5)
+
+
+@torch.no_grad()
+def print_memory(which: str) -> None:
+    """The memory of one way; run in a process of its own, so that no memory is there to be used again."""
+    if which in ("states", "published"):
+        model, texts = prompts()
+        ways = {"states": lambda: latent.pooled_states(model, Words(), texts, 32)}
+        ways["published"] = lambda: published_states(model, texts, 1)
+    else:
+        tuned, base, observed = _readouts(TOKENS)
+
+        def plain() -> None:
+            a, b = (torch.mm(read.hidden, read.weight.T).log_softmax(-1) for read in (tuned, base))
+            (a.exp() * (a - b)).sum(-1)
+
+        ways = {"divergences": lambda: divergence.divergences(tuned, base, observed), "plain": plain}
+    print(peak_mb(ways[which]))
+
+
+def _memory(which: str) -> float:
+    """In MB; nan where the machine has too little for it."""
+    command = [sys.executable, __file__, "memory", which]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return float(done.stdout) if done.returncode == 0 else float("nan")
+
+
+def _write(path: Path, rows: list[tuple]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    print(f"written to {path}")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    if sys.argv[1:2] == ["memory"]:
+        return print_memory(sys.argv[2])
+    miniature()
+    hidden_states()
+    divergences_time()
+    ours, plain = _memory("divergences"), _memory("plain")
+    report("KL, JS, ranks of 4096 tokens", ours, "all logits at once", plain, unit="MB")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    _write(OUT, [("name", "ours", "alternative", "other", "unit", "ratio", "limit"), *ROWS])
 
 
 if __name__ == "__main__":

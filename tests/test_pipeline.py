@@ -65,7 +65,7 @@ def test_the_study_is_whole(smoke_study):
     assert scores.groupby("model")["benchmark"].nunique().eq(12).all()
     ledger = pd.read_csv(smoke_study / "ledger.csv")
     assert list(ledger.columns) == COLUMNS
-    assert set(ledger.query("layer == 'miniature'")["claim"]) == {"S1", "S2", "S3", "S4", "L1", "L5", "T1", "T2"}
+    assert set(ledger.query("layer == 'miniature'")["claim"]) == {"S1", "S2", "S3", "S4", "L1", "L5", "T1", "T2", "T3", "T4"}
     every = {claim for claim in published.table("claims")["claim"]}
     assert every - set(ledger.query("layer == 'published'")["claim"]) == {"T4", "A3", "A6"}  # no table is printed
     timings = pd.read_csv(smoke_study / "timings.csv")
@@ -179,8 +179,8 @@ def test_two_runs_of_one_seed_give_the_same_tables(smoke_study, tmp_path):
     evaluation = tmp_path / "evaluate"
     common = {"model": model, "tier": "smoke"}
     commands = {
-        "evaluate": {"n": 6, "batch_size": 64},
-        "latent_drift": {"n": 5, "evaluation": evaluation},
+        "evaluate": {"n": 8, "batch_size": 64},
+        "latent_drift": {"n": 8, "evaluation": evaluation},
         "token_drift": {"n": 3, "evaluation": evaluation},
     }
     for kind, own in commands.items():

@@ -54,8 +54,10 @@ def table(pieces: list[str], text: int = 0, **columns) -> pd.DataFrame:
             "logp_base": -1.23456 - i,
             "entropy_tuned": 0.1 * i,
             "entropy_base": 1.5,
-            "top_tuned": [[piece, 0.61], ["other", 0.2]],
-            "top_base": [[f"base {i}", 0.512345], ["x", 1.23456e-7]],
+            "top_tuned": [piece, "other"],
+            "top_tuned_p": [0.61, 0.2],
+            "top_base": [f"base {i}", "x"],
+            "top_base_p": [0.512345, 1.23456e-7],
             "looping": i >= n - 2,
         }
         for i, piece in enumerate(pieces)
@@ -86,9 +88,9 @@ def test_the_data_come_back_as_they_were():
         for name in NUMBERS:
             assert drawn[name] == pytest.approx(frame[name].tolist(), rel=5e-4)
         for name in TOPS:
-            for flat, top in zip(drawn[name], frame[name], strict=True):
-                assert [strings[i] for i in flat[::2]] == [piece for piece, _ in top]
-                assert flat[1::2] == pytest.approx([p for _, p in top], rel=5e-3)
+            for flat, top, likely in zip(drawn[name], frame[name], frame[f"{name}_p"], strict=True):
+                assert [strings[i] for i in flat[::2]] == top
+                assert flat[1::2] == pytest.approx(likely, rel=5e-3)
 
 
 def test_no_piece_or_title_ends_its_element():
@@ -100,8 +102,9 @@ def test_no_piece_or_title_ends_its_element():
 
 def test_thousands_of_tokens_stay_small():
     pieces = [f" word{i % 500}" for i in range(4000)]
-    top = [[f" word{k}", 0.123456789 / (k + 1)] for k in range(5)]
-    tokens = table(pieces, top_tuned=[top] * 4000, top_base=[top] * 4000)
+    top, likely = [f" word{k}" for k in range(5)], [0.123456789 / (k + 1) for k in range(5)]
+    lists = {name: [top] * 4000 for name in TOPS} | {f"{name}_p": [likely] * 4000 for name in TOPS}
+    tokens = table(pieces, **lists)
     assert len(token_strip(tokens, {0: "long"}, "x")) < 250 * 4000
 
 

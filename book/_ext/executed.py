@@ -13,15 +13,14 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-import vl_convert
-from altair import VEGA_VERSION, VEGAEMBED_VERSION, VEGALITE_VERSION
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
+from mathtransfer.charts import vega_bundle
+
 LOGGER = logging.getLogger(__name__)
 INJECTED = "injected-parameters"  # papermill's tag for the cell it adds
-# Altair's notebook output fetches Vega from a CDN unless the page says that it has these versions.
 VEGA_BUNDLE = "vega-bundle.js"
 
 
@@ -60,14 +59,7 @@ def add_offline_scripts(app: Sphinx, config: Config) -> None:
     shutil.copytree(packaged / fonts, static / fonts, dirs_exist_ok=True)
     shutil.copy(packaged / "mathjax" / "tex-chtml.js", static / "mathjax")
     config.mathjax_path = "mathjax/tex-chtml.js"
-    versions = {"vega": VEGA_VERSION, "vegalite": VEGALITE_VERSION, "vegaembed": VEGAEMBED_VERSION}
-    there = json.dumps({f"{library}_version": version for library, version in versions.items()})
-    snippet = (
-        f"window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = vegaLite; window.VEGA_DEBUG = {there};"
-    )
-    bundle = vl_convert.javascript_bundle(snippet, vl_version=".".join(VEGALITE_VERSION.split(".")[:2]))
-    # In a function of its own, so that the bundle's names do not clash with those of Sphinx's scripts.
-    (static / VEGA_BUNDLE).write_text(f"(function () {{\n{bundle}\n}})();\n")
+    (static / VEGA_BUNDLE).write_text(vega_bundle())
     config.html_static_path.append(str(static))
 
 

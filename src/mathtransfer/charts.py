@@ -6,8 +6,11 @@ screen readers).
 
 from __future__ import annotations
 
+import json
+
 import altair as alt
 import pandas as pd
+import vl_convert
 
 # Okabe and Ito's palette, which people with any of the common colour deficiencies can tell apart.
 COLOURS = {
@@ -38,6 +41,21 @@ def _theme() -> alt.theme.ThemeConfig:
             "header": {"labelFontSize": 12, "title": None},
         }
     )
+
+
+def vega_bundle() -> str:
+    """A script that holds Vega, so that charts draw without a network.
+
+    Altair's notebook output fetches Vega from a CDN unless the page says that it has these versions.
+    """
+    versions = {"vega": alt.VEGA_VERSION, "vegalite": alt.VEGALITE_VERSION, "vegaembed": alt.VEGAEMBED_VERSION}
+    there = json.dumps({f"{library}_version": version for library, version in versions.items()})
+    snippet = (
+        f"window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = vegaLite; window.VEGA_DEBUG = {there};"
+    )
+    bundle = vl_convert.javascript_bundle(snippet, vl_version=".".join(alt.VEGALITE_VERSION.split(".")[:2]))
+    # In a function of its own, so that the bundle's names do not clash with those of other scripts.
+    return f"(function () {{\n{bundle}\n}})();\n"
 
 
 def _colour(settings: list[str]) -> alt.Color:
@@ -103,25 +121,85 @@ def training_curves(logs: pd.DataFrame, title: str, description: str) -> alt.VCo
     return alt.vconcat(charts[0] | charts[1], charts[2] | charts[3], title=title).properties(description=description)
 
 
-def by_layer(table: pd.DataFrame, value: str, axis: str, title: str, description: str) -> alt.FacetChart:
-    """A line a model over the layers, one panel a group.
+def lines(
+    table: pd.DataFrame, x: str, x_title: str, value: str, axis: str, title: str, description: str
+) -> alt.FacetChart:
+    """A line a model over layers or positions, one panel a group, with a band where the table has an interval.
 
     Args:
-        table: `group`, `setting`, `seed`, `layer` and the value's column.
+        table: `group`, `setting`, `seed`, the columns `x` and `value`, and perhaps `low` and `high`.
     """
+    band = {"low", "high"} <= set(table.columns)
+    named = table.assign(group=table["group"].replace(GROUP_TITLES))
+    groups = [name for name in GROUP_TITLES.values() if name in set(named["group"])]
+    numbers = [alt.Tooltip(f"{name}:Q", format=".3~g") for name in ((value, "low", "high") if band else (value,))]
+    settings = list(table["setting"].unique())
+    shared = alt.Chart(named).encode(
+        x=alt.X(f"{x}:O", title=x_title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        color=_colour(settings) if len(settings) > 1 else _colour(settings).legend(None),
+        detail="seed:N",
+        tooltip=["group", "setting", "seed", x, *numbers],
+    )
+    layers = [shared.mark_line(point=alt.OverlayMarkDef(size=25)).encode(y=alt.Y(f"{value}:Q", title=axis))]
+    if band:
+        layers.insert(0, shared.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title=axis), y2="high:Q"))
     return (
-        alt.Chart(table.replace({"group": GROUP_TITLES}))
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("layer:O", title="layer (0 is the embedding)"),
-            y=alt.Y(f"{value}:Q", title=axis),
-            color=_colour(list(table["setting"].unique())),
-            detail="seed:N",
-            tooltip=["setting", "seed", "layer", alt.Tooltip(f"{value}:Q", format=".3~f")],
-        )
+        alt.layer(*layers)
         .properties(width=WIDTH // 3 - 50, height=190)
-        .facet(column=alt.Column("group:N", sort=list(GROUP_TITLES.values())), title=title)
+        .facet(column=alt.Column("group:N", sort=groups or None), title=title)
         .properties(description=description)
+    )
+
+
+def shifted_tokens(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
+    """The tokens that moved most as ranked bars, one panel a model, coloured by what kind of token it is.
+
+    Args:
+        table: `setting`, `piece`, `class`, `share` (percent of all divergence), `count`, `kl` (mean, nats), `example`.
+    """
+    kinds = {"logical connective": "#0072B2", "number": "#E69F00", "content word": "#009E73", "format": "#999999"}
+    ranked = table.assign(rank=table.groupby("setting")["share"].rank(method="first", ascending=False))
+    shared = alt.Chart(ranked).encode(
+        y=alt.Y("rank:O", title=None, axis=None),
+        tooltip=[
+            "piece",
+            "class",
+            "count",
+            *(alt.Tooltip(f"{n}:Q", format=".3~g") for n in ("share", "kl")),
+            "example",
+        ],
+    )
+    bars = shared.mark_bar().encode(
+        x=alt.X("share:Q", title="share of all divergence (%)"),
+        color=alt.Color("class:N", scale=alt.Scale(domain=list(kinds), range=list(kinds.values()))),
+    )
+    words = shared.mark_text(align="left", dx=4, fontSize=11).encode(x="share:Q", text="piece:N")
+    return (
+        alt.layer(bars, words)
+        .properties(width=WIDTH // max(1, ranked["setting"].nunique()) - 60, height=alt.Step(17))
+        .facet(column=alt.Column("setting:N"), title=title)
+        .properties(description=description)
+    )
+
+
+def update_map(table: pd.DataFrame, title: str, description: str) -> alt.Chart:
+    """How much each kind of matrix changed in each layer, as a map.
+
+    Args:
+        table: `layer`, `kind`, `relative_update` (percent), `unchanged` and `unchanged_bfloat16` (percent).
+    """
+    tooltip = ["layer", "kind", "entries"]
+    tooltip += [alt.Tooltip(f"{n}:Q", format=".3~g") for n in ("relative_update", "unchanged", "unchanged_bfloat16")]
+    return (
+        alt.Chart(table)
+        .mark_rect()
+        .encode(
+            x=alt.X("layer:O", title="layer (-1: outside the layers)", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+            y=alt.Y("kind:N", title=None),
+            color=alt.Color("relative_update:Q", title="update (% of base)").scale(scheme="blues"),
+            tooltip=tooltip,
+        )
+        .properties(width=WIDTH - 160, height=alt.Step(20), title=title, description=description)
     )
 
 

@@ -70,7 +70,7 @@ def check_readout(model: PreTrainedModel, sequence: Sequence) -> None:
     """
     prompt, completion = sequence
     ids = (prompt + completion)[:16]
-    read = readout(model, [(ids[:1], ids[1:])])
+    read = readout(model, [(prompt[:1], ids[1:])])
     ours = logits(read, slice(0, None))
     theirs = model(input_ids=torch.tensor([ids], device=model.device)).logits[0, :-1].float()
     half_step = torch.finfo(read.weight.dtype).eps * theirs.abs().max().clamp(min=1)  # logits come out in that type
@@ -140,7 +140,7 @@ def divergences(
 
 def _compare(a: Tensor, b: Tensor, observed: Tensor, top: int) -> dict[str, Tensor]:
     """`divergences` from the logits of both models, `(rows, vocab)`."""
-    normaliser_a, normaliser_b = _log_normaliser(a), _log_normaliser(b)  # (rows, 1)
+    normaliser_a, normaliser_b = _log_normaliser(a), _log_normaliser(b)
     seen_a, seen_b = a.gather(1, observed[:, None]), b.gather(1, observed[:, None])
     names = ("kl", "kl_reverse", "js", "entropy_tuned", "entropy_base")
     sums = {name: torch.zeros(len(a), dtype=torch.float64, device=a.device) for name in names}
@@ -148,38 +148,48 @@ def _compare(a: Tensor, b: Tensor, observed: Tensor, top: int) -> dict[str, Tens
     for block_a, block_b in zip(a.split(BLOCK, dim=1), b.split(BLOCK, dim=1), strict=True):
         rank_a += _above(block_a, seen_a)
         rank_b += _above(block_b, seen_b)
-        log_p, log_q = block_a - normaliser_a, block_b - normaliser_b
+        log_p, log_q = _log_p(block_a, normaliser_a), _log_p(block_b, normaliser_b)
         p, q = log_p.exp(), log_q.exp()
         ratio = log_p - log_q
         sums["entropy_tuned"] -= _dot(p, log_p)
         sums["entropy_base"] -= _dot(q, log_q)
         sums["kl"] += _dot(p, ratio)
         sums["kl_reverse"] -= _dot(q, ratio)
-        # For the mixture m = (p + q) / 2, log(p / m) = log 2 + log sigmoid(ratio), and log(q / m) is that less ratio.
-        # Below -80 both p's part and the error in q's are less than float32 can hold.
-        ratio.clamp_min_(-80)
-        sums["js"] -= _dot(q, ratio) / 2
-        sums["js"] += _dot(p.add_(q), ratio.sigmoid_().log_().add_(math.log(2))) / 2
-    sums["js"].clamp_(min=0)
+        # For the mixture m = (p + q) / 2, log(p / m) = log 2 - log(1 + exp -|ratio|) + min(ratio, 0), and log(q / m) is
+        # the same with -ratio: in p log(p / m) + q log(q / m) the last terms make -min(p, q) |ratio|. Nothing cancels.
+        distance = ratio.abs_().neg_()
+        sums["js"] += _dot(torch.minimum(p, q), distance) / 2
+        sums["js"] -= _dot(p.add_(q), distance.exp_().log1p_().sub_(math.log(2))) / 2
+    sums["js"].clamp_(0, math.log(2))
     best_a, best_b = _largest(a, top), _largest(b, top)
     return {
         **{name: total.float() for name, total in sums.items()},
-        "logp_tuned": (seen_a - normaliser_a)[:, 0],
-        "logp_base": (seen_b - normaliser_b)[:, 0],
+        "logp_tuned": _log_p(seen_a, normaliser_a)[:, 0],
+        "logp_base": _log_p(seen_b, normaliser_b)[:, 0],
         "rank_tuned": rank_a,
         "rank_base": rank_b,
         "top_tuned": best_a,
-        "top_tuned_p": (a.gather(1, best_a) - normaliser_a).exp(),
+        "top_tuned_p": _log_p(a.gather(1, best_a), normaliser_a).exp(),
         "top_base": best_b,
-        "top_base_p": (b.gather(1, best_b) - normaliser_b).exp(),
+        "top_base_p": _log_p(b.gather(1, best_b), normaliser_b).exp(),
     }
 
 
-def _log_normaliser(logits: Tensor) -> Tensor:
-    """log sum exp over the vocabulary, block by block; `(rows, vocab)` -> `(rows, 1)`."""
+def _log_normaliser(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """log sum exp over the vocabulary, block by block, in two parts; `(rows, vocab)` -> twice `(rows, 1)`.
+
+    Their sum, rounded to float32, would shift all of a row's log probabilities by some 1e-6, which a small divergence
+    would feel: the largest logit, and what is to be added.
+    """
     largest = logits.amax(1, keepdim=True)
     total = sum((block - largest).exp_().sum(1, keepdim=True).double() for block in logits.split(BLOCK, dim=1))
-    return largest + total.log().float()
+    return largest, total.log().float()
+
+
+def _log_p(logits: Tensor, normaliser: tuple[Tensor, Tensor]) -> Tensor:
+    """Log probabilities, `(rows, n)`, from logits and the two parts of their `_log_normaliser`."""
+    largest, rest = normaliser
+    return (logits - largest).sub_(rest)
 
 
 def _above(logits: Tensor, bound: Tensor) -> Tensor:

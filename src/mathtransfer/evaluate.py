@@ -61,12 +61,7 @@ def evaluate(
     Raises:
         ValueError: the suite or a group does not exist.
     """
-    check_suite(suite, groups)
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    manager = TaskManager(
-        include_path=str(SUITES_FOLDER / suite), include_defaults=False, metadata={"split": split, "n": n}
-    )
-    by_group = {group: manager.load([group])["tasks"] for group in groups}  # the task files' tags are our groups
+    by_group = _tasks(suite, groups, split, n)
     harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
     torch.manual_seed(seed)
     tasks = {name: task for found in by_group.values() for name, task in found.items()}
@@ -78,6 +73,31 @@ def evaluate(
             scores.append({"group": group, "benchmark": name, **summarise([d["accuracy"] for d in documents])})
             samples += [row for document in documents for row in _completions(document, group, name)]
     return pd.DataFrame(scores), pd.DataFrame(samples)
+
+
+def prompts(suite: str, groups: list[str], *, split: str, n: int) -> pd.DataFrame:
+    """The prompts of a suite without an answer to any: `group, benchmark, question, prompt`.
+
+    Raises:
+        ValueError: the suite or a group does not exist.
+    """
+    rows = [
+        {"group": group, "benchmark": name, "question": number, "prompt": task.doc_to_text(document)}
+        for group, found in _tasks(suite, groups, split, n).items()
+        for name, task in found.items()
+        for number, document in enumerate(task.eval_docs)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _tasks(suite: str, groups: list[str], split: str, n: int) -> dict[str, dict]:
+    """Group -> benchmark -> lm-evaluation-harness's task."""
+    check_suite(suite, groups)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    manager = TaskManager(
+        include_path=str(SUITES_FOLDER / suite), include_defaults=False, metadata={"split": split, "n": n}
+    )
+    return {group: manager.load([group])["tasks"] for group in groups}  # the task files' tags are our groups
 
 
 def summarise(accuracies: list[float]) -> dict[str, float | str | int]:

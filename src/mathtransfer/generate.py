@@ -41,8 +41,8 @@ def complete(
 
     Args:
         prompts: token ids.
-        decoding: `sampled` from the model's own distribution (temperature 1, nothing cut off, whatever the checkpoint's
-            generation settings say), or `greedy`.
+        decoding: `sampled` from the model's own distribution (temperature 1, nothing cut off), or `greedy`, whatever
+            the checkpoint's generation settings say.
         max_tokens: the longest completion, in tokens.
         seed: for the sampled tokens; a batch's depend on the seed, the batch's number and its prompts.
 
@@ -61,12 +61,17 @@ def complete(
         **({"temperature": 1.0, "top_k": 0, "top_p": 1.0} if decoding == "sampled" else {}),
     )
     completions = []
-    for start in range(0, len(prompts), batch_size):
-        torch.manual_seed(seed + start)
-        batch = tokenizer.pad({"input_ids": prompts[start : start + batch_size]}, padding_side="left")
-        inputs = {name: torch.tensor(batch[name], device=model.device) for name in ("input_ids", "attention_mask")}
-        made = model.generate(**inputs, generation_config=settings)[:, inputs["input_ids"].shape[1] :]
-        completions += [_up_to_end(row, ends) for row in made.tolist()]
+    # `generate` takes what its settings leave open, such as a repetition penalty, from the checkpoint's.
+    checkpoints, model.generation_config = model.generation_config, settings
+    try:
+        for start in range(0, len(prompts), batch_size):
+            torch.manual_seed(seed + start)
+            batch = tokenizer.pad({"input_ids": prompts[start : start + batch_size]}, padding_side="left")
+            inputs = {name: torch.tensor(batch[name], device=model.device) for name in ("input_ids", "attention_mask")}
+            made = model.generate(**inputs, generation_config=settings)[:, inputs["input_ids"].shape[1] :]
+            completions += [_up_to_end(row, ends) for row in made.tolist()]
+    finally:
+        model.generation_config = checkpoints
     return completions
 
 

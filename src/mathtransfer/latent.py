@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Array = NDArray[np.float64]
@@ -35,9 +36,7 @@ def _every_state(model: PreTrainedModel, receive) -> Iterator[None]:
     """While open, `receive(layer, states)` gets every layer's input, `(batch, time, hidden)`, as it is made."""
     layers = next((child for child in model.base_model.children() if isinstance(child, nn.ModuleList)), None)
     if layers is None:
-        raise ValueError(
-            f"{type(model).__name__} keeps its layers where they are not looked for: no list of layers found"
-        )
+        raise ValueError(f"{type(model).__name__} keeps its layers where they are not looked for")
 
     def hook(number: int):
         return lambda _, args, kwargs: receive(number, args[0] if args else kwargs["hidden_states"])
@@ -53,6 +52,8 @@ def batches(
 ) -> list[tuple[list[int], Tensor, Tensor]]:
     """Texts of similar length together: their numbers, token ids and attention mask, `(batch, time)`, padded right.
 
+    No state that is kept sees the padding, so that the tokenizer needs no token for it.
+
     Raises:
         ValueError: there is no text, or one has no token.
     """
@@ -63,10 +64,9 @@ def batches(
     made = []
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        padded = tokenizer.pad(
-            {"input_ids": [ids[number] for number in batch]}, padding_side="right", return_tensors="pt"
-        )
-        made.append((batch, padded["input_ids"], padded["attention_mask"]))
+        rows = [torch.tensor(ids[number]) for number in batch]
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        made.append((batch, pad_sequence(rows, batch_first=True), mask))
     return made
 
 
@@ -90,9 +90,10 @@ def pooled_states(
     Raises:
         ValueError: a text has no token, or the model's layers were not found.
     """
+    made = batches(tokenizer, texts, batch_size)
     shape = (len(POOLS), model.config.num_hidden_layers + 1, len(texts), model.config.hidden_size)
     pooled = np.empty(shape, np.float32) if store is None else np.lib.format.open_memmap(store, "w+", np.float32, shape)
-    for numbers, ids, mask in batches(tokenizer, texts, batch_size):
+    for numbers, ids, mask in made:
         ids, mask = ids.to(model.device), mask.to(model.device)
         length = mask.sum(1)
         weights = mask / length[:, None]  # (batch, time)
@@ -117,8 +118,13 @@ def published_states(
 
     Returns:
         `(layers + 1, texts, hidden)`.
+
+    Raises:
+        ValueError: no text has a token, the tokenizer has no padding token, or the model's layers were not found.
     """
     ids = [tokenizer(text, truncation=True, max_length=PUBLISHED_LENGTH).input_ids for text in texts]
+    if not any(ids):
+        raise ValueError("no text has a token")
     width = max(map(len, ids))
     pooled = np.empty((model.config.num_hidden_layers + 1, len(texts), model.config.hidden_size), np.float32)
     for start in range(0, len(ids), batch_size):
@@ -150,22 +156,25 @@ def pca_shift(base: Array, tuned: Array) -> pd.DataFrame:
         `layer`, `pc1`, `pc2` (tuned less base, in units of the hidden state) and `distance`, the norm of the two.
 
     Raises:
-        ValueError: the shapes differ, or there are fewer than three texts.
+        ValueError: the shapes differ, or there are fewer than three texts or two hidden dimensions.
     """
-    _check_states(base, tuned, 3)
+    _check_states(base, tuned, 3, 2)
     rows = []
     for layer, (before, after) in enumerate(zip(base, tuned, strict=True)):
-        components = PCA(n_components=2, svd_solver="full").fit(before).components_  # (2, hidden)
+        with np.errstate(invalid="ignore"):  # no variance at all
+            components = PCA(n_components=2, svd_solver="full").fit(before).components_  # (2, hidden)
         pc1, pc2 = components @ (after.mean(0) - before.mean(0))
         rows.append({"layer": layer, "pc1": pc1, "pc2": pc2, "distance": float(np.hypot(pc1, pc2))})
     return pd.DataFrame(rows)
 
 
-def _check_states(base: Array, tuned: Array, least: int) -> None:
+def _check_states(base: Array, tuned: Array, texts: int, hidden: int) -> None:
     if base.shape != tuned.shape:
         raise ValueError(f"base and tuned states have different shapes, {base.shape} and {tuned.shape}")
-    if base.shape[1] < least:
-        raise ValueError(f"these measures need at least {least} texts, found {base.shape[1]}")
+    if base.shape[1] < texts:
+        raise ValueError(f"these measures need at least {texts} texts, found {base.shape[1]}")
+    if base.shape[2] < hidden:
+        raise ValueError(f"these measures need at least {hidden} hidden dimensions, found {base.shape[2]}")
 
 
 def centroid_distance(shift: pd.DataFrame) -> float:
@@ -178,10 +187,13 @@ def centroid_distance(shift: pd.DataFrame) -> float:
 
 
 def sign_range(shift: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """The least and the largest `centroid_distance` that other signs of the same components give, over random signs."""
+    """The least and the largest `centroid_distance` that other signs of the same components give.
+
+    The largest is exact; the least is over random signs, which for few layers are all there are.
+    """
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, len(shift), 2))
     distances = np.linalg.norm((signs * shift[["pc1", "pc2"]].to_numpy()).mean(1), axis=1)
-    return float(distances.min()), float(distances.max())
+    return float(distances.min()), centroid_distance(shift.abs())
 
 
 def measures(base: Array, tuned: Array, draws: int = BOOTSTRAP, seed: int = 0) -> tuple[Array, Array]:
@@ -192,10 +204,14 @@ def measures(base: Array, tuned: Array, draws: int = BOOTSTRAP, seed: int = 0) -
     - `pc1`, `pc2`, `distance`: as in `pca_shift`; the signs of resampled components follow the observed ones;
     - `centroid_shift`: how far the mean state moves along the base's first two principal components, in units of the
       base's standard deviation along each (the norm of the two). No sign enters, and no layer counts more because its
-      states are large. nan where the base's states do not vary;
+      states are large;
     - `cka`: linear centred kernel alignment from unbiased estimates of HSIC (Song and others, 2012), 1 for the same
       representation up to rotation and scale; it can come out slightly below 0;
     - `angle`: the mean principal angle between the two models' five leading principal directions, in degrees.
+
+    A direction along which states do not vary (as when all texts end in the same token) is arbitrary, and what needs it
+    is nan: the first four where the base varies in fewer than two directions, `cka` where either model varies in none,
+    `angle` where either varies in fewer than five, so also in a resample of fewer than six different texts.
 
     Args:
         base, tuned: `(layers, texts, hidden)`, the same texts in the same order.
@@ -204,9 +220,9 @@ def measures(base: Array, tuned: Array, draws: int = BOOTSTRAP, seed: int = 0) -
         `(layers, measures)` and `(draws, layers, measures)`.
 
     Raises:
-        ValueError: the shapes differ, or there are fewer than eight texts.
+        ValueError: the shapes differ, or there are fewer than eight texts or six hidden dimensions.
     """
-    _check_states(base, tuned, 8)
+    _check_states(base, tuned, 8, SUBSPACE + 1)
     drawn = np.random.default_rng(seed).integers(base.shape[1], size=(draws, base.shape[1]))
     everything = np.arange(base.shape[1])[None]
     observed, resampled = [], []
@@ -216,7 +232,11 @@ def measures(base: Array, tuned: Array, draws: int = BOOTSTRAP, seed: int = 0) -
         values, components = _layer_measures(before, after, grams, everything, None)
         observed.append(values[0])
         resampled.append(_layer_measures(before, after, grams, drawn, components[0])[0])
-    return np.stack(observed), np.stack(resampled, axis=1)
+    found, again = np.stack(observed), np.stack(resampled, axis=1)
+    signs = np.where(found[:, :2] * pca_shift(base, tuned)[["pc1", "pc2"]] < 0, -1.0, 1.0)
+    found[:, :2] *= signs
+    again[..., :2] *= signs
+    return found, again
 
 
 def _in_their_span(before: Array, after: Array) -> tuple[Array, Array]:
@@ -246,33 +266,41 @@ def _layer_measures(
     if like is not None:
         components = components * np.where((components * like).sum(1, keepdims=True) < 0, -1.0, 1.0)
     move = ((tuned.mean(1) - base.mean(1))[:, None] @ components)[:, 0]  # (draws, 2)
-    level = (base**2).sum(-1).mean(1, keepdims=True)
-    spread = np.sqrt(np.where(variances[:, :2] > 1e-12 * level, variances[:, :2], np.nan))
-    overlap = np.linalg.svd(directions.swapaxes(1, 2) @ _principal(tuned)[1], compute_uv=False)
-    angle = np.degrees(np.arccos(overlap.clip(-1, 1))).mean(1)
-    shift = np.linalg.norm(move / spread, axis=1)
+    move[np.isnan(variances[:, 1])] = np.nan
+    shift = np.linalg.norm(move / np.sqrt(variances[:, :2]), axis=1)
+    tuned_variances, tuned_directions = _principal(tuned)
+    either = variances + tuned_variances  # nan where that of either is
     cka = debiased_cka(*(gram[drawn[:, :, None], drawn[:, None]] for gram in grams))
-    cka = np.where(np.isnan(spread).any(1), np.nan, cka)
+    cka[np.isnan(either[:, 0])] = np.nan
+    overlap = np.linalg.svd(directions.swapaxes(1, 2) @ tuned_directions, compute_uv=False)
+    angle = np.degrees(np.arccos(overlap.clip(-1, 1))).mean(1)
+    angle[np.isnan(either[:, -1])] = np.nan
     return np.stack([move[:, 0], move[:, 1], np.hypot(*move.T), shift, cka, angle], axis=1), components
 
 
 def _principal(states: Array) -> tuple[Array, Array]:
-    """Variances along the leading principal directions, largest first, `(draws, k)`; these, `(draws, hidden, k)`."""
+    """Variances along the five leading principal directions, largest first, `(draws, 5)`; these, `(draws, hidden, 5)`.
+
+    A variance that is only rounding error is nan.
+    """
     centred = states - states.mean(1, keepdims=True)
     covariances = centred.swapaxes(1, 2) @ centred / (states.shape[1] - 1)
     size = covariances.shape[1]
-    leading = [eigh(matrix, subset_by_index=[max(0, size - SUBSPACE), size - 1]) for matrix in covariances]
-    return np.stack([values[::-1] for values, _ in leading]), np.stack([vectors[:, ::-1] for _, vectors in leading])
+    leading = [eigh(matrix, subset_by_index=[size - SUBSPACE, size - 1]) for matrix in covariances]
+    variances = np.stack([values[::-1] for values, _ in leading])
+    level = (states**2).sum(-1).mean(1, keepdims=True)
+    varies = variances > 1e-12 * level
+    return np.where(varies, variances, np.nan), np.stack([vectors[:, ::-1] for _, vectors in leading])
 
 
 def debiased_cka(first: Array, second: Array) -> Array:
     """Linear CKA from Gram matrices by the unbiased estimate of HSIC (Song and others, 2012), `(..., n, n)` -> `(...)`.
 
     The diagonals must be 0. Where a text was drawn twice, so must be its product with itself, or it would count as an
-    agreement of two texts.
+    agreement of two texts. nan where either is 0 throughout.
     """
-    cross = _unbiased_hsic(first, second)
-    return cross / np.sqrt(np.abs(_unbiased_hsic(first, first) * _unbiased_hsic(second, second)))
+    scale = np.sqrt(np.abs(_unbiased_hsic(first, first) * _unbiased_hsic(second, second)))
+    return _unbiased_hsic(first, second) / np.where(scale > 0, scale, np.nan)
 
 
 def _unbiased_hsic(first: Array, second: Array) -> Array:
@@ -286,6 +314,8 @@ def _unbiased_hsic(first: Array, second: Array) -> Array:
 def over_layers(observed: Array, resampled: Array) -> pd.DataFrame:
     """One number a measure: the paper's d from the signed shifts, and the means over layers of the others.
 
+    A layer without a measure (nan) is left out, as are resamples in which another layer is without it.
+
     Args:
         observed, resampled: from `measures`.
 
@@ -294,19 +324,23 @@ def over_layers(observed: Array, resampled: Array) -> pd.DataFrame:
         resamples), `low`, `high` (their central 95%).
     """
     together = np.concatenate([observed[None], resampled])  # (1 + draws, layers, measures)
-    column = {name: together[..., MEASURES.index(name)] for name in MEASURES}
-    numbers = {"centroid_distance": np.hypot(column["pc1"].mean(1), column["pc2"].mean(1))}
-    numbers |= {name: np.nanmean(column[name], axis=1) for name in ("centroid_shift", "cka", "angle")}
+    mean = {}
+    for i, name in enumerate(MEASURES):
+        known = together[:, ~np.isnan(observed[:, i]), i]
+        mean[name] = pd.DataFrame(known).mean(axis=1, skipna=False)
+    numbers = {"centroid_distance": np.hypot(mean["pc1"], mean["pc2"])}
+    numbers |= {name: mean[name] for name in ("centroid_shift", "cka", "angle")}
     rows = [
-        (name, values[0], values[1:].std(ddof=1), *np.quantile(values[1:], [0.025, 0.975]))
+        (name, values[0], values[1:].std(), *values[1:].quantile([0.025, 0.975]))  # pandas leaves nan out
         for name, values in numbers.items()
     ]
     return pd.DataFrame(rows, columns=["metric", "value", "stderr", "low", "high"])
 
 
 def by_layer(observed: Array, resampled: Array) -> pd.DataFrame:
-    """`layer, metric, value, low, high` of all measures, from `measures`."""
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    """`layer, metric, value, low, high` of all measures, from `measures`; resamples without a measure are left out."""
+    flat = pd.DataFrame(resampled.reshape(len(resampled), -1))
+    low, high = flat.quantile([0.025, 0.975]).to_numpy().reshape(2, *observed.shape)
     rows = [
         (layer, name, observed[layer, i], low[layer, i], high[layer, i])
         for i, name in enumerate(MEASURES)

@@ -23,7 +23,7 @@ MEASURES = {
 RANKS = ("rank_tuned", "rank_base", "rank_shift")
 NUMBERS = ("kl", "js", "logp_tuned", "logp_base", "entropy_tuned", "entropy_base")
 TOPS = ("top_tuned", "top_base")
-COLUMNS = ("text", "position", "piece", "looping", *RANKS, *NUMBERS, *TOPS)
+COLUMNS = ("text", "position", "piece", "looping", *RANKS, *NUMBERS, *TOPS, *(f"{name}_p" for name in TOPS))
 # White and ColorBrewer's YlOrBr, safe for colour-blind readers, without the end that is too dark for text in INK.
 SCALE = ("#ffffff", "#fff7bc", "#fee391", "#fec44f", "#fe9929", "#ec7014")
 INK = "#111111"
@@ -236,8 +236,8 @@ def token_strip(tokens: pd.DataFrame, titles: dict[int, str], alt: str) -> str:
         tokens: one row a token, in order: `text` (number of the response), `position`, `piece` (its text), `kl`
             (KL(tuned || base), nats), `js` (nats), `rank_tuned` and `rank_base` (0 for the likeliest), `rank_shift`
             (base less tuned), `logp_tuned`, `logp_base` (natural logarithms), `entropy_tuned`, `entropy_base` (nats),
-            `top_tuned`, `top_base` (lists of [piece, probability], likeliest first) and `looping` (whether it stands
-            in text that repeats itself).
+            `top_tuned`, `top_base` (lists of pieces, likeliest first), `top_tuned_p`, `top_base_p` (their
+            probabilities) and `looping` (whether it stands in text that repeats itself).
         titles: what to call each response, in the order to offer them; a response without a title is left out.
         alt: what the strip shows, for those who cannot see it.
 
@@ -328,7 +328,10 @@ def _json(tokens: pd.DataFrame, texts: list[int], ends: dict[str, float]) -> str
 
     def columns(part: pd.DataFrame) -> dict[str, list]:
         tops = {
-            name: [[x for piece, p in top for x in (number_of(piece), _round(p, 3))] for top in part[name]]
+            name: [
+                [x for piece, p in zip(top, probabilities, strict=True) for x in (number_of(piece), _round(p, 3))]
+                for top, probabilities in zip(part[name], part[f"{name}_p"], strict=True)
+            ]
             for name in TOPS
         }
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from mathtransfer.divergence import Readout, Sequence, check_readout, divergence
 from mathtransfer.repeats import repeated_ending
 
 Load = Callable[[], PreTrainedModel]
+Tokens = tuple[int, ...]
 CLASSES = ("logical connective", "number", "content word", "format")
 # Ours: words that join steps of an argument. The paper speaks of "logical-structural" words without a list.
 CONNECTIVES = frozenset(
@@ -23,7 +24,7 @@ CONNECTIVES = frozenset(
         """therefore thus hence so because since as if then else but however although though while whereas unless
         otherwise and or not nor also moreover furthermore instead rather finally first second next now let suppose
         assume given consider note wait alternatively similarly conversely consequently accordingly indeed again yet
-        still steps answer""",
+        still""",
     )
 )
 LOOP_TOKENS = 24  # least length of all repeats in a completion that is said to loop
@@ -72,7 +73,7 @@ def token_drift(
     tables = []
     for number, (batch, pair) in enumerate(zip(batches, pairs, strict=True), start=1):
         tables.append(_table(batch, sequences, divergences(*pair, _observed(batch, sequences), top)))
-        if number % 10 == 0:
+        if number % max(1, len(batches) // 10) == 0:
             print(f"token drift: batch {number} of {len(batches)}", flush=True)
     return pd.concat(tables).sort_values(["text", "position"], ignore_index=True)
 
@@ -120,26 +121,52 @@ def describe(table: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> pd.Data
     `top_base` become texts.
     """
     ids = table["token"].tolist()
-    before = table["token"].shift().where(table["position"] > 0).to_numpy()
-    piece = [_piece(tokenizer, None if np.isnan(b) else int(b), token) for b, token in zip(before, ids, strict=True)]
+    texts = [own.tolist() for _, own in table.groupby("text", sort=False)["token"]]
+    contexts = [context for tokens in texts for context in _contexts(tokenizer, tokens)]
+    piece = [_piece(tokenizer, *context, token) for context, token in zip(contexts, ids, strict=True)]
     special = set(tokenizer.all_special_ids)
     classes = ["format" if token in special else token_class(text) for token, text in zip(ids, piece, strict=True)]
-    looping = np.concatenate([_looping(own.tolist()) for _, own in table.groupby("text", sort=False)["token"]])
+    looping = np.concatenate([_looping(tokens) for tokens in texts])
     likeliest = {
-        name: [[_piece(tokenizer, None, token) for token in tokens] for tokens in table[name]]
+        name: [
+            [_piece(tokenizer, *context, token) for token in top]
+            for context, top in zip(contexts, table[name], strict=True)
+        ]
         for name in ("top_tuned", "top_base")
     }
     return table.assign(**{"piece": piece, "class": classes, "looping": looping, **likeliest})
 
 
-@cache
-def _piece(tokenizer: PreTrainedTokenizerBase, before: int | None, token: int) -> str:
-    """A token's text, with the space that some tokenizers write only between two tokens."""
-    alone = tokenizer.decode([token])
-    if before is None:
-        return alone
-    first, both = tokenizer.decode([before]), tokenizer.decode([before, token])
-    return both[len(first) :] if both.startswith(first) and len(both) > len(first) else alone
+def _contexts(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> Iterator[tuple[Tokens, Tokens]]:
+    """What stands before each token of a text: the last tokens with a text, and those that began a character since."""
+    told, begun = (), ()
+    for token in tokens:
+        yield told, begun
+        begun += (token,)
+        if not _unfinished(tokenizer, told, begun):
+            told, begun = begun, ()
+
+
+def _unfinished(tokenizer: PreTrainedTokenizerBase, told: Tokens, begun: Tokens) -> bool:
+    """Whether the tokens end within a character, which has four bytes at most."""
+    return len(begun) < 4 and _text(tokenizer, told + begun).endswith("\ufffd")
+
+
+def _piece(tokenizer: PreTrainedTokenizerBase, told: Tokens, begun: Tokens, token: int) -> str:
+    """A token's text, with the space that some tokenizers write only between two tokens.
+
+    A character of several tokens is the last one's.
+    """
+    begun += (token,)
+    if _unfinished(tokenizer, told, begun):
+        return ""
+    before, after = _text(tokenizer, told), _text(tokenizer, told + begun)
+    return after[len(before) :] if after.startswith(before) else _text(tokenizer, begun)
+
+
+@lru_cache(maxsize=2**17)
+def _text(tokenizer: PreTrainedTokenizerBase, tokens: Tokens) -> str:
+    return tokenizer.decode(list(tokens))
 
 
 def token_class(piece: str) -> str:
@@ -226,3 +253,26 @@ def shift_coverage(drift: pd.DataFrame) -> pd.Series:
     long = drift[drift["length"] >= 10]
     tenth = (10 * long["position"] // long["length"]).rename("tenth")
     return 100.0 * (long["rank_shift"] != 0).groupby([long["text"], tenth]).any().groupby("text").mean()
+
+
+def most_moved(drift: pd.DataFrame, n: int = 15, around: int = 6) -> pd.DataFrame:
+    """The tokens that carry most of the divergence, with the place where each moved most. Loops are left out.
+
+    Args:
+        drift: the table of `token_drift`, described.
+        around: tokens of context on either side.
+
+    Returns:
+        `piece, class, share` (percent of all divergence), `count, kl` (mean, nats), `example`.
+    """
+    told = drift[~drift["looping"]].assign(piece=drift["piece"].replace("", "\ufffd").str.strip().replace("", "↵"))
+    by_piece = told.groupby("piece").agg(**{"class": ("class", "first"), "kl": ("kl", "mean"), "count": ("kl", "size")})
+    by_piece["share"] = 100.0 * told.groupby("piece")["kl"].sum() / max(told["kl"].sum(), 1e-300)
+    top = by_piece.nlargest(n, "share")
+    examples = []
+    for piece in top.index:
+        place = told[told["piece"] == piece]["kl"].idxmax()
+        own = drift.loc[drift["text"] == drift.loc[place, "text"]]
+        near = own[(own["position"] - drift.loc[place, "position"]).abs() <= around]
+        examples.append("".join(f"[{p}]" if i == place else p for i, p in near["piece"].items()))
+    return top.assign(example=examples).reset_index()[["piece", "class", "share", "count", "kl", "example"]]

@@ -185,7 +185,7 @@ def _draw(scores: pd.DataFrame, cells: pd.DataFrame, draws: int, seed: int) -> A
     """Resampled scores `(draws, models, benchmarks)` in the order of `cells`, or None where nothing says how."""
     if "question" in scores:
         answers = scores.pivot(index="model", columns=["group", "benchmark", "question"], values="value")
-        answers = answers.loc[cells.columns]
+        answers = answers.loc[cells.columns].sort_index(axis=1)
         return resample_questions([answers[key].to_numpy() for key in cells.index], draws, seed)
     if "stderr" in scores:
         stderr = scores.pivot(index="model", columns=["group", "benchmark"], values="stderr")

@@ -1,0 +1,43 @@
+"""`python -m mathtransfer report BASE TUNED`: what did my fine-tuning change?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the report and print its findings; 2 with one sentence if what was asked for cannot be had."""
+    parser = argparse.ArgumentParser(prog="mathtransfer")
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("report", help="compare two checkpoints with the same tokenizer")
+    command.add_argument("base", help="checkpoint folder or hub id that the model was tuned from")
+    command.add_argument("tuned", help="checkpoint folder or hub id of the tuned model")
+    command.add_argument("--prompts", default="", metavar="FILE", help="one prompt a line; '# name' begins a group")
+    command.add_argument("--suite", default="", help="a benchmark suite to take prompts from")
+    command.add_argument("--scores", action="store_true", help="also score both models on the suite")
+    command.add_argument("--n", type=int, default=20, help="prompts of each benchmark of a suite (%(default)s)")
+    command.add_argument("--max-tokens", type=int, default=128, help="longest completion (%(default)s)")
+    command.add_argument("--batch-size", type=int, default=16, help="texts in one forward pass (%(default)s)")
+    command.add_argument("--chat", action="store_true", help="put prompts into the chat template")
+    command.add_argument("--one-by-one", action="store_true", help="hold one model at a time, for half the memory")
+    command.add_argument("--seed", type=int, default=0, help="for the sampled completions (%(default)s)")
+    command.add_argument("--out", default="report", help="the folder to write (%(default)s)")
+    asked = vars(parser.parse_args(arguments))
+    asked["together"] = not asked.pop("one_by_one")
+    os.environ["TQDM_DISABLE"] = "1"  # the libraries' bars, below our own lines of progress
+    from mathtransfer import report  # here, so that help and usage errors come at once
+
+    try:
+        _, findings, _ = report.run(**asked)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(f"- {finding.sentence}" for finding in findings))
+    print(f"{asked['out']}/report.html and {asked['out']}/report.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

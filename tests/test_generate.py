@@ -1,0 +1,126 @@
+"""Completions against loops over a model's own probabilities."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+from mathtransfer import generate
+from mathtransfer.miniature import vocabulary
+
+PROMPTS = [
+    "what is 3 + 4 - 5 + 6 ?",
+    "say red blue green pink twice",
+    "x = 3 ; y = x + 4 ; z = y - 1 ; print z",
+    "what is 9 - 4 ?",
+]
+# What a checkpoint may bring along, all of which changes its distribution.
+SETTINGS = {"do_sample": True, "temperature": 0.1, "top_k": 1, "top_p": 0.5, "repetition_penalty": 3.0}
+
+
+@pytest.fixture
+def model(base):
+    """The miniature base with generation settings that must not matter."""
+    model = copy.copy(base[0])
+    model.generation_config = GenerationConfig(**SETTINGS, eos_token_id=1, pad_token_id=0)
+    return model
+
+
+@pytest.fixture
+def prompts(base):
+    return generate.encode(base[1], PROMPTS)
+
+
+def argmax_loop(model, prompt: list[int], end: int, max_tokens: int) -> list[int]:
+    ids = list(prompt)
+    with torch.no_grad():
+        while len(ids) < len(prompt) + max_tokens:
+            ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+            if ids[-1] == end:
+                break
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
+def test_greedy_takes_the_likeliest_token(base, model, prompts, batch_size):
+    """Whatever is batched with a prompt, and with no penalty for repeating its words."""
+    settings = model.generation_config
+    made = generate.complete(model, base[1], prompts, "greedy", max_tokens=4, batch_size=batch_size)
+    assert made == [argmax_loop(model, prompt, 1, 4) for prompt in prompts]
+    assert {completion[-1] == 1 for completion in made} == {True, False}  # with its end, or cut off
+    assert model.generation_config is settings
+
+
+def test_sampling_repeats_by_seed(base, model, prompts):
+    def sample(seed: int) -> list[list[int]]:
+        return generate.complete(model, base[1], prompts * 5, "sampled", max_tokens=12, seed=seed, batch_size=8)
+
+    assert sample(0) == sample(0) != sample(1)
+
+
+def test_sampling_has_the_models_own_distribution(base):
+    """A vocabulary of 12, pairs of tokens: their frequencies are those of temperature 1 with nothing cut off."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Qwen3Config(vocab_size=12, num_key_value_heads=1, head_dim=8, initializer_range=0.3, **sizes)
+    model = Qwen3ForCausalLM(config).eval()
+    model.generation_config = GenerationConfig(**SETTINGS)
+    prompt, end = [5, 6, 7, 8], 1
+    with torch.no_grad():
+        first = model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1)
+        second = model(torch.tensor([[*prompt, token] for token in range(12)])).logits[:, -1].double().softmax(-1)
+    pairs = first[:, None] * second  # (12, 12)
+    pairs[end] = torch.nn.functional.one_hot(torch.tensor(0), 12) * first[end]  # nothing comes after the end
+    n = 20000
+    made = generate.complete(model, base[1], [prompt] * n, "sampled", max_tokens=2, seed=3, batch_size=n // 2)
+    assert all(len(completion) == 1 for completion in made if completion[0] == end)
+    counts = np.zeros((12, 12))
+    for completion in made:
+        counts[completion[0], completion[1] if len(completion) > 1 else 0] += 1
+    likely = pairs.numpy() * n >= 5
+    observed, expected = ([*x[likely], x[~likely].sum()] for x in (counts, pairs.numpy() * n))
+    assert len(observed) > 50
+    assert stats.chisquare(observed, expected).pvalue > 1e-3
+
+
+def test_any_of_several_ends_ends(base, model, prompts):
+    whole = generate.complete(model, base[1], prompts, "greedy", max_tokens=12)
+    ends = [1, whole[0][1]]
+    model.generation_config.eos_token_id = ends
+    made = generate.complete(model, base[1], prompts, "greedy", max_tokens=12)
+    for long, short in zip(whole, made, strict=True):
+        stop = min((i + 1 for i, token in enumerate(long) if token in ends), default=12)
+        assert short == long[:stop]
+    assert len(made[0]) == 2 < len(whole[0])
+
+
+def test_a_checkpoint_without_an_end_takes_the_tokenizers(base, model, prompts):
+    expected = generate.complete(model, base[1], prompts, "greedy", max_tokens=12)
+    model.generation_config.eos_token_id = None
+    assert generate.complete(model, base[1], prompts, "greedy", max_tokens=12) == expected
+
+
+def test_a_chat_template_is_applied_on_request():
+    tokenizer = vocabulary.build_tokenizer()
+    with pytest.raises(ValueError, match="no chat template: set chat to False"):
+        generate.encode(tokenizer, PROMPTS, chat=True)
+    tokenizer.chat_template = (
+        "{% for message in messages %}say {{ message['content'] }} . {% endfor %}"
+        "{% if add_generation_prompt %}answer{% endif %}"
+    )
+    expected = [tokenizer(f"say {prompt} . answer").input_ids for prompt in PROMPTS]
+    assert generate.encode(tokenizer, PROMPTS, chat=True) == expected
+    assert generate.encode(tokenizer, PROMPTS) == [tokenizer(prompt).input_ids for prompt in PROMPTS]
+
+
+def test_bad_requests_are_refused(base):
+    model, tokenizer = base
+    with pytest.raises(ValueError, match="no prompts: give at least one"):
+        generate.encode(tokenizer, [])
+    with pytest.raises(ValueError, match=r"prompt 1 is empty \(2 of 3 are\)"):
+        generate.encode(tokenizer, ["find x", " \n", ""])
+    with pytest.raises(ValueError, match="unknown decoding 'beam': expected sampled or greedy"):
+        generate.complete(model, tokenizer, [[5]], "beam", max_tokens=3)
