@@ -44,11 +44,13 @@ def argmax_loop(model, prompt: list[int], end: int, max_tokens: int) -> list[int
     return ids[len(prompt) :]
 
 
+@pytest.mark.parametrize("pad", ["<pad>", "<eos>"])
 @pytest.mark.parametrize("batch_size", [1, 3, 4])
-def test_greedy_takes_the_likeliest_token(base, model, prompts, batch_size):
-    """Whatever is batched with a prompt, and with no penalty for repeating its words."""
-    settings = model.generation_config
-    made = generate.complete(model, base[1], prompts, "greedy", max_tokens=4, batch_size=batch_size)
+def test_greedy_takes_the_likeliest_token(model, prompts, batch_size, pad):
+    """Whatever is batched with a prompt, with no penalty for repeating its words, and where the end pads as well."""
+    tokenizer, settings = vocabulary.build_tokenizer(), model.generation_config
+    tokenizer.pad_token = pad
+    made = generate.complete(model, tokenizer, prompts, "greedy", max_tokens=4, batch_size=batch_size)
     assert made == [argmax_loop(model, prompt, 1, 4) for prompt in prompts]
     assert {completion[-1] == 1 for completion in made} == {True, False}  # with its end, or cut off
     assert model.generation_config is settings
@@ -62,28 +64,27 @@ def test_sampling_repeats_by_seed(base, model, prompts):
 
 
 def test_sampling_has_the_models_own_distribution(base):
-    """A vocabulary of 12, pairs of tokens: their frequencies are those of temperature 1 with nothing cut off."""
+    """First and second tokens come as often as at temperature 1 with nothing cut off: 80 tokens, all likely."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = Qwen3Config(vocab_size=12, num_key_value_heads=1, head_dim=8, initializer_range=0.3, **sizes)
+    config = Qwen3Config(vocab_size=80, num_key_value_heads=1, head_dim=8, initializer_range=0.2, **sizes)
     model = Qwen3ForCausalLM(config).eval()
     model.generation_config = GenerationConfig(**SETTINGS)
-    prompt, end = [5, 6, 7, 8], 1
+    prompt, end, n = [5, 6, 7, 8], 1, 10000
     with torch.no_grad():
         first = model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1)
-        second = model(torch.tensor([[*prompt, token] for token in range(12)])).logits[:, -1].double().softmax(-1)
-    pairs = first[:, None] * second  # (12, 12)
-    pairs[end] = torch.nn.functional.one_hot(torch.tensor(0), 12) * first[end]  # nothing comes after the end
-    n = 20000
+        second = model(torch.tensor([[*prompt, token] for token in range(80)])).logits[:, -1].double().softmax(-1)
+    ended, first[end] = float(first[end]), 0  # of those there is no second token
+    expected = n * np.array([[*first, ended], [*(first @ second), ended]])
+    possible = expected > 0
+    assert expected[possible].min() > 5
     made = generate.complete(model, base[1], [prompt] * n, "sampled", max_tokens=2, seed=3, batch_size=n // 2)
-    assert all(len(completion) == 1 for completion in made if completion[0] == end)
-    counts = np.zeros((12, 12))
+    counts = np.zeros((2, 81))
     for completion in made:
-        counts[completion[0], completion[1] if len(completion) > 1 else 0] += 1
-    likely = pairs.numpy() * n >= 5
-    observed, expected = ([*x[likely], x[~likely].sum()] for x in (counts, pairs.numpy() * n))
-    assert len(observed) > 50
-    assert stats.chisquare(observed, expected).pvalue > 1e-3
+        counts[[0, 1], [80, 80] if completion == [end] else completion] += 1
+    assert counts[~possible].sum() == 0
+    for row, fits, allowed in zip(counts, expected, possible, strict=True):
+        assert stats.chisquare(row[allowed], fits[allowed]).pvalue > 1e-3
 
 
 def test_any_of_several_ends_ends(base, model, prompts):

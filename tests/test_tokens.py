@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
-from test_divergence import DIVERGENCES, Largest
+from test_divergence import DIVERGENCES, SEQUENCES, Largest, gemma
 from test_repeats import by_brute_force
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -19,12 +19,12 @@ from mathtransfer.miniature import vocabulary
 from mathtransfer.miniature.families import FAMILIES, distinct_problems
 
 PROMPTS = [
-    "what is 3 + 4 - 5 + 6 ?",
-    "say red blue green pink twice",
     "x = 3 ; y = x + 4 ; z = y - 1 ; print z",
+    "say red blue green pink twice",
+    "what is 3 + 4 - 5 + 6 ?",
     "what is 2 + 2 ?",
 ]
-COMPLETIONS = ["answer 8", "answer red blue green pink red blue green pink", "steps : 3 + 4 = 7 . answer 6", ""]
+COMPLETIONS = ["steps : 3 + 4 = 7 . answer 6", "answer red blue green pink red blue green pink", "answer 8", ""]
 ENDS = [True, False, True, False]  # the last completion is empty
 
 
@@ -156,6 +156,8 @@ def test_what_cannot_be_compared_is_refused(base, sequences):
     for together in (True, False):
         with pytest.raises(ValueError, match="the models have 450 and 442 outputs"):
             drift(larger, base[0], sequences, together=together)
+        with pytest.raises(ValueError, match="by its output projection alone"):
+            drift(gemma(2.0), gemma(2.0), SEQUENCES, together=together)
 
 
 # --- what the tokens are

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 CHUNK_LOGITS = 2**25  # logits of one model held at a time: 134 MB in float32
 GROUP = 64  # entries of the vocabulary that share a maximum when the largest are looked for
 ROWS = 16  # tokens compared at a time
-BLOCK = 8192  # entries of the vocabulary worked on at a time, few enough to stay in a processor's cache
+BLOCK = 4096  # entries of the vocabulary worked on at a time, few enough to stay in a processor's cache
 
 Sequence = tuple[list[int], list[int]]  # token ids of a prompt and of a completion
 
@@ -106,7 +106,7 @@ def divergences(
 
     Args:
         observed: the token that came, `(tokens,)`.
-        top: how many of the likeliest tokens to give for either model.
+        top: how many of the likeliest tokens to give for either model, at least one.
         chunk: tokens whose logits are held at a time; by default as many as make 134 MB a model.
 
     Returns:
@@ -140,7 +140,8 @@ def divergences(
 
 def _compare(a: Tensor, b: Tensor, observed: Tensor, top: int) -> dict[str, Tensor]:
     """`divergences` from the logits of both models, `(rows, vocab)`."""
-    normaliser_a, normaliser_b = _log_normaliser(a), _log_normaliser(b)
+    best_a, best_b = _largest(a, top), _largest(b, top)
+    normaliser_a, normaliser_b = _log_normaliser(a, best_a[:, :1]), _log_normaliser(b, best_b[:, :1])
     seen_a, seen_b = a.gather(1, observed[:, None]), b.gather(1, observed[:, None])
     names = ("kl", "kl_reverse", "js", "entropy_tuned", "entropy_base")
     sums = {name: torch.zeros(len(a), dtype=torch.float64, device=a.device) for name in names}
@@ -161,7 +162,6 @@ def _compare(a: Tensor, b: Tensor, observed: Tensor, top: int) -> dict[str, Tens
         sums["js"] += _dot(torch.minimum(p, q), distance) / 2
         sums["js"] -= _dot(p.add_(q), distance.exp_().log1p_().sub_(math.log(2))) / 2
     sums["js"].clamp_(0, math.log(2))
-    best_a, best_b = _largest(a, top), _largest(b, top)
     return {
         **{name: total.float() for name, total in sums.items()},
         "logp_tuned": _log_p(seen_a, normaliser_a)[:, 0],
@@ -175,13 +175,13 @@ def _compare(a: Tensor, b: Tensor, observed: Tensor, top: int) -> dict[str, Tens
     }
 
 
-def _log_normaliser(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """log sum exp over the vocabulary, block by block, in two parts; `(rows, vocab)` -> twice `(rows, 1)`.
+def _log_normaliser(logits: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
+    """log sum exp over the vocabulary, block by block, in two parts; `(rows, vocab)`, `(rows, 1)` -> twice `(rows, 1)`.
 
     Their sum, rounded to float32, would shift all of a row's log probabilities by some 1e-6, which a small divergence
-    would feel: the largest logit, and what is to be added.
+    would feel: the largest logit, which stands at `best`, and what is to be added.
     """
-    largest = logits.amax(1, keepdim=True)
+    largest = logits.gather(1, best)
     total = sum((block - largest).exp_().sum(1, keepdim=True).double() for block in logits.split(BLOCK, dim=1))
     return largest, total.log().float()
 

@@ -65,7 +65,7 @@ def complete(
     checkpoints, model.generation_config = model.generation_config, settings
     try:
         for start in range(0, len(prompts), batch_size):
-            torch.manual_seed(seed + start)
+            torch.manual_seed(1_000_000 * seed + start)
             batch = tokenizer.pad({"input_ids": prompts[start : start + batch_size]}, padding_side="left")
             inputs = {name: torch.tensor(batch[name], device=model.device) for name in ("input_ids", "attention_mask")}
             made = model.generate(**inputs, generation_config=settings)[:, inputs["input_ids"].shape[1] :]
