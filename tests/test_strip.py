@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import shutil
 from itertools import pairwise
 
 import pandas as pd
@@ -11,16 +10,6 @@ import pytest
 
 from mathtransfer.strip import COLUMNS, INK, NUMBERS, RANKS, SCALE, TOPS, token_strip
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOSTILE = [
     "</script><script>window.broken = 1</script>",
     "</template><img src=x onerror='window.broken = 1'>",
@@ -160,18 +149,6 @@ def test_a_missing_column_is_named(column):
 def test_what_cannot_be_drawn_is_refused(tokens, titles, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         token_strip(tokens, titles, "x")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
