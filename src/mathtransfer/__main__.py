@@ -17,9 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--prompts", default="", metavar="FILE", help="one prompt a line; '# name' begins a group")
     command.add_argument("--suite", default="", help="a benchmark suite to take prompts from")
     command.add_argument("--scores", action="store_true", help="also score both models on the suite")
-    command.add_argument("--n", type=int, default=20, help="prompts of each benchmark of a suite (%(default)s)")
-    command.add_argument("--max-tokens", type=int, default=128, help="longest completion (%(default)s)")
-    command.add_argument("--batch-size", type=int, default=16, help="texts in one forward pass (%(default)s)")
+    command.add_argument("--n", type=_count, default=20, help="prompts of each benchmark of a suite (%(default)s)")
+    command.add_argument("--max-tokens", type=_count, default=128, help="longest completion (%(default)s)")
+    command.add_argument("--batch-size", type=_count, default=16, help="texts in one forward pass (%(default)s)")
     command.add_argument("--chat", action="store_true", help="put prompts into the chat template")
     command.add_argument("--one-by-one", action="store_true", help="hold one model at a time, for half the memory")
     command.add_argument("--seed", type=int, default=0, help="for the sampled completions (%(default)s)")
@@ -32,11 +32,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _, findings, _ = report.run(**asked)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", str(error).partition("\n")[0], file=sys.stderr)  # transformers goes on with general advice
         return 2
     print("\n".join(f"- {finding.sentence}" for finding in findings))
     print(f"{asked['out']}/report.html and {asked['out']}/report.json")
     return 0
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 if __name__ == "__main__":

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from transformers import PreTrainedTokenizerBase
 
 from mathtransfer import GROUPS, evaluate, generate, latent, models, runs, tokens, transfer, weights
 from mathtransfer.report_page import Finding, figures, findings, group_name, page
 
 EVERYTHING = "all prompts"  # the group of prompts that have none
-FILES = {"report.html", "report.json", "tokens.parquet", "layers.csv", "manifest.json"}  # what a report writes
+FILES = {"report.html", "report.json", "tokens.parquet", "layers.csv", "manifest.json", "identity.json"}
 LEAST_TEXTS = 8  # in a group, for measures of hidden states
 
 
@@ -64,19 +66,40 @@ def run(
         FileNotFoundError, ValueError: what was asked for does not exist or does not fit together.
         FileExistsError: `out` holds something else than a report, which would be lost.
     """
-    if Path(out).exists() and (others := sorted({path.name for path in Path(out).iterdir()} - FILES)):
-        raise FileExistsError(f"{out} holds {others[0]}, which is no part of a report: name another folder")
+    final = Path(out).resolve()
+    unfinished = Path(f"{final}.partial")
+    for folder in (final, unfinished):
+        _check_nothing_is_lost(folder)
     if scores and not suite:
         raise ValueError("scores need a suite: name one, or leave scores out")
     chosen = choose_prompts(prompts, suite, n)
     for model in (base, tuned):
-        models.check_checkpoint(models.resolve(model))
+        _check_checkpoint(model)
     asked = {"base": base, "tuned": tuned, "prompts": prompts, "suite": suite, "n": n, "scores": scores, **settings}
-    with runs.run_folder(out, "report", asked, base_fingerprint=models.fingerprint(base)) as folder:
-        found = compare(base, tuned, chosen, suite=suite if scores else "", **settings)
-        said, drawn = findings(found), figures(found)
-        write(folder, base, tuned, found, said, drawn)
+    try:
+        with runs.run_folder(str(final), "report", asked, base_fingerprint=models.fingerprint(base)) as folder:
+            found = compare(base, tuned, chosen, suite=suite if scores else "", **settings)
+            said, drawn = findings(found), figures(found)
+            write(folder, base, tuned, found, said, drawn)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)  # nothing in it could be resumed
+        raise
     return found, said, drawn
+
+
+def _check_nothing_is_lost(folder: Path) -> None:
+    """Refuse to replace anything but a folder with files of a report only (Snakemake removes its manifest first)."""
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file: name a folder")
+    if folder.exists() and (others := sorted({path.name for path in folder.iterdir()} - FILES)):
+        raise FileExistsError(f"{folder} holds {others[0]}, which is no part of a report: name another folder")
+
+
+def _check_checkpoint(model: str) -> None:
+    name = models.resolve(model)
+    if Path(name, "adapter_config.json").is_file() and not Path(name, "config.json").is_file():
+        raise ValueError(f"{model} is an adapter without the model's weights: merge it into its base and save that")
+    models.check_checkpoint(name)
 
 
 # --- prompts
@@ -90,12 +113,16 @@ def read_prompts(path: str | Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: no prompt is in it.
+        ValueError: no prompt is in it, or it is not text.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file of prompts {str(path)!r}: give a text file with one prompt a line")
     group, rows = EVERYTHING, []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not in UTF-8: give a text file with one prompt a line") from error
+    for line in text.split("\n"):
         if line.startswith("# "):
             group = line[2:].strip()
         elif line.strip():
@@ -146,14 +173,16 @@ def compare(
         seed: for the sampled completions.
 
     Raises:
-        FileNotFoundError, ValueError: a checkpoint is missing, the tokenizers differ, or there is no prompt.
+        FileNotFoundError, ValueError: a checkpoint is missing or damaged, the tokenizers differ, or there is no prompt.
     """
-    tokenizer = models.load_tokenizer(tuned)
-    models.check_same_vocabulary(tokenizer, models.load_tokenizer(base))
+    tokenizer = _tokenizer(tuned)
+    models.check_same_vocabulary(tokenizer, _tokenizer(base))
     encoded = generate.encode(tokenizer, list(prompts["prompt"]), chat)
     prompts = prompts.reset_index(drop=True)
     print("weights", flush=True)
     changes = weights.weight_changes(base, tuned)
+    if damaged := changes.loc[~np.isfinite(changes[["base_square", "update_square"]]).all(axis=1), "tensor"].tolist():
+        raise ValueError(f"there are numbers that are not finite in {damaged[0]} ({len(damaged)} tensors have some)")
     load_base, load_tuned = partial(models.load_model, base), partial(models.load_model, tuned)
     print(f"completions of {len(prompts)} prompts", flush=True)
     completions = generate.complete(
@@ -172,19 +201,30 @@ def compare(
     return Comparison(changes, whole, layers, drift, gains, indices, left_out)
 
 
+def _tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """A model's tokenizer; transformers gives a folder without one a tokenizer that knows its special tokens only."""
+    tokenizer = models.load_tokenizer(model)
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        raise ValueError(f"{model} has no tokenizer: copy its base's tokenizer files into its folder")
+    return tokenizer
+
+
 def _latent(load_base, load_tuned, tokenizer, prompts, batch_size) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Mean-pooled states of one model after the other, compared by group."""
     texts = list(prompts["prompt"])
     before, after = (latent.pooled_states(load(), tokenizer, texts, batch_size)[0] for load in (load_base, load_tuned))
     whole, layers, left_out = [], [], []
     for group, members in prompts.groupby("group", sort=False).indices.items():
-        if len(members) < LEAST_TEXTS:
-            left_out.append(
-                f"hidden states on {group_name(group)}: {len(members)} prompts, at least {LEAST_TEXTS} are needed"
-            )
+        what, n = f"hidden states on {group_name(group)}", len(members)
+        if n < LEAST_TEXTS:
+            left_out.append(f"{what}, which need at least {LEAST_TEXTS} prompts ({n} found)")
             continue
         found = latent.measures(before[:, members], after[:, members])
-        whole.append(latent.over_layers(*found).assign(group=group, n=len(members)))
+        summary = latent.over_layers(*found)
+        if summary.set_index("metric").loc[["centroid_shift", "cka"], "value"].isna().any():
+            left_out.append(f"{what}, whose prompts are too much alike")
+            continue
+        whole.append(summary.assign(group=group, n=n))
         layers.append(latent.by_layer(*found).assign(group=group))
     columns = ["group", "metric", "value", "low", "high"]
     whole = pd.concat(whole, ignore_index=True) if whole else pd.DataFrame(columns=columns)
@@ -217,10 +257,9 @@ def write(folder: str | Path, base: str, tuned: str, found: Comparison, said: li
     folder = Path(folder)
     (folder / "report.html").write_text(page(base, tuned, found, said, drawn), encoding="utf-8")
     tables = {"weights": weights.summarise_changes(found.weights, ["layer", "kind"]), "latent": found.latent}
-    tables |= {
-        "tokens_by_group": tokens.summarise(found.tokens, ["group"]),
-        "most_moved": tokens.most_moved(found.tokens),
-    }
+    tables["tokens_by_group"] = tokens.summarise(found.tokens, ["group"])
+    if not found.tokens["looping"].all():
+        tables["most_moved"] = tokens.most_moved(found.tokens)
     tables |= {name: table for name in ("gains", "indices") if (table := getattr(found, name)) is not None}
     data = {"base": base, "tuned": tuned, "findings": [asdict(finding) for finding in said], "left_out": found.left_out}
     data |= {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}

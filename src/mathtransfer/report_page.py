@@ -24,7 +24,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, Helvetica, Arial, sans-serif; max-width: 54rem; margin: 2rem auto; padding: 0 1rem;
   color: #111; background: white; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } h3 { font-size: 1rem; margin-bottom: 0.2rem; }
-li { margin-bottom: 0.4rem; } .note { color: #555; } .chart { overflow-x: auto; }
+li { margin-bottom: 0.4rem; } .note { color: #555; } div.chart { display: block; overflow-x: auto; }
 code { overflow-wrap: anywhere; }
 """
 
@@ -49,8 +49,14 @@ class Finding:
 def _finding(topic: str, group: str, measure: str, unit: str, row: dict, sentence: str, digits: str = ".3g") -> Finding:
     """A finding whose sentence has the number with its interval at `{x}`."""
     low, high = row["low"], row["high"]
-    interval = "[no interval from one prompt]" if math.isnan(low) else f"[{low:{digits}}, {high:{digits}}]"
-    text = sentence.format(x=f"{row['value']:{digits}} {interval}")
+    if math.isnan(low):
+        interval = "[no interval from one prompt]"
+    elif math.isinf(low) and math.isinf(high):
+        interval = "[any value]"
+    else:
+        ends = [f"{end:{digits}}" if math.isfinite(end) else "unbounded" for end in (low, high)]
+        interval = f"[{', '.join(ends)}]"
+    text = sentence.replace("{x}", f"{row['value']:{digits}} {interval}")  # a group's name may hold other braces
     return Finding(topic, group, measure, unit, row["value"], low, high, text)
 
 
@@ -80,17 +86,10 @@ def _on_weights(found: Comparison) -> Iterator[Finding]:
         f"{changed:.3g}% of the {int(whole['entries']):,} weights changed; rounded to bfloat16, "
         f"{changed_bfloat16:.3g}% still differ. All weights are counted, so there is no interval.",
     )
-    yield Finding(
-        "weights",
-        "all",
-        "relative update",
-        "%",
-        update,
-        math.nan,
-        math.nan,
-        f"The change is {update:.3g}% as large as the base's weights (ratio of norms). Relative to their size, the "
-        f"weights of the kind {most} changed most ({kinds[most]:.3g}%).",
-    )
+    sentence = f"The change is {update:.3g}% as large as the base's weights (ratio of norms)."
+    if update > 0:
+        sentence += f" Relative to their size, the weights of the kind {most} changed most ({kinds[most]:.3g}%)."
+    yield Finding("weights", "all", "relative update", "%", update, math.nan, math.nan, sentence)
 
 
 def _on_tokens(found: Comparison) -> Iterator[Finding]:
@@ -98,7 +97,10 @@ def _on_tokens(found: Comparison) -> Iterator[Finding]:
     for group in found.tokens["group"].unique():
         kl = means.loc[(group, "kl")]
         # Evidence of 20 to 1 is a log-likelihood ratio of log 20, and grows by the KL divergence with every token.
-        needed = f"{math.log(20) / kl['value']:,.0f}" if kl["value"] > 1e-6 else "over a million"
+        told = "cannot tell from a million tokens which one writes"
+        if kl["value"] > math.log(20) / 1e6:
+            needed = math.ceil(math.log(20) / kl["value"])
+            told = f"can tell at odds of 20 to 1 which one writes after about {needed:,} token{'s' * (needed > 1)}"
         start = f"On {group_name(group)}, "
         yield _finding(
             "tokens",
@@ -108,7 +110,7 @@ def _on_tokens(found: Comparison) -> Iterator[Finding]:
             kl,
             start
             + "the tuned model's next-token distribution is {x} nats a token from the base's (exact KL, on its own "
-            f"samples): who knows both can tell at odds of 20 to 1 which one writes after about {needed} tokens.",
+            f"samples): who knows both {told}.",
         )
         yield _finding(
             "tokens",
@@ -120,7 +122,7 @@ def _on_tokens(found: Comparison) -> Iterator[Finding]:
         )
     kinds = tokens.summarise(found.tokens[~found.tokens["looping"]], ["class"], ("kl",))
     kinds = kinds[kinds["tokens"] >= LEAST_TOKENS].sort_values("value", ascending=False)
-    if len(kinds) > 1:
+    if len(kinds) > 1 and kinds["value"].max() > 0:
         most, rest = kinds.iloc[0], kinds.iloc[1:]
         others = ", ".join(f"{name} {value:.3g}" for name, value in zip(rest["class"], rest["value"], strict=True))
         sentence = f"Tokens of the kind {most['class']} moved most: {{x}} nats each, against {others}."
@@ -139,7 +141,8 @@ def _on_states(found: Comparison) -> Iterator[Finding]:
     table = found.latent.set_index(["group", "metric"])
     for group in found.latent["group"].unique():
         layers = found.layers[(found.layers["group"] == group) & (found.layers["metric"] == "centroid_shift")]
-        start, furthest = f"On {group_name(group)}, ", layers.loc[layers["value"].idxmax(), "layer"]
+        start, furthest = f"On {group_name(group)}, ", layers.loc[layers["value"].idxmax()]
+        most = f", most in layer {furthest['layer']}" if furthest["value"] > 0 else ""
         yield _finding(
             "hidden states",
             group,
@@ -147,7 +150,7 @@ def _on_states(found: Comparison) -> Iterator[Finding]:
             "standard deviations",
             table.loc[(group, "centroid_shift")],
             start + "the mean over prompts moved by {x} of the base's own standard deviations along its two main "
-            f"directions (average over layers), most in layer {furthest}.",
+            f"directions (average over layers){most}.",
         )
         yield _finding(
             "hidden states",
@@ -187,31 +190,36 @@ def figures(found: Comparison) -> dict[str, alt.TopLevelMixin | str]:
     place = f" in layer {most['layer']}" if most["layer"] >= 0 else ""
     drift = found.tokens.assign(setting="tuned", seed=0, tenth=10 * found.tokens["position"] // found.tokens["length"])
     by_tenth = tokens.summarise(drift, ["group", "setting", "seed", "tenth"], ("kl",))
-    moved = tokens.most_moved(found.tokens).assign(setting="tuned model")
     made: dict[str, alt.TopLevelMixin | str] = {
         "Where the weights changed": charts.update_map(
             by_matrix,
-            f"Most changed: {most['kind']}{place}, by {most['relative_update']:.3g}% of the base",
+            f"Most changed: {most['kind']}{place}, by {most['relative_update']:.3g}% of the base"
+            if most["relative_update"] > 0
+            else "No weight changed",
             "Norm of the update relative to the base's weights, by layer and kind of matrix.",
         ),
         "Token by token": token_strip(
             found.tokens, _shown(found.tokens), "Responses coloured by how far tuning moved them."
         ),
-        "The tokens that moved most": charts.shifted_tokens(
-            moved,
-            f"{len(moved)} tokens carry {moved['share'].sum():.0f}% of the divergence",
-            "The tokens with the largest share of the KL divergence, with an example each.",
-        ),
-        "Along the response": charts.lines(
-            by_tenth,
-            "tenth",
-            "tenth of the response",
-            "value",
-            "KL (nats a token)",
-            "KL divergence along the response, with 95% intervals over prompts",
-            "Mean KL divergence in each tenth of the responses, one panel a group.",
-        ),
     }
+    if not found.tokens["looping"].all():
+        moved = tokens.most_moved(found.tokens).assign(setting="tuned model")
+        made["The tokens that moved most"] = charts.shifted_tokens(
+            moved,
+            f"{len(moved)} tokens carry {moved['share'].sum():.0f}% of the divergence"
+            if moved["kl"].max() > 0
+            else "No token moved",
+            "The tokens with the largest share of the KL divergence, with an example each.",
+        )
+    made["Along the response"] = charts.lines(
+        by_tenth,
+        "tenth",
+        "tenth of the response",
+        "value",
+        "KL (nats a token)",
+        "KL divergence along the response, with 95% intervals over prompts",
+        "Mean KL divergence in each tenth of the responses, one panel a group.",
+    )
     if len(found.layers):
         layers = found.layers.assign(setting="tuned", seed=0).set_index("metric")
         apart = layers.loc["cka"].assign(**{end: 1 - layers.loc["cka", other] for end, other in MIRRORED.items()})
@@ -222,7 +230,7 @@ def figures(found: Comparison) -> dict[str, alt.TopLevelMixin | str]:
                 "layer",
                 "layer (0 is the embedding)",
                 "value",
-                what,
+                what.partition(" (")[0],  # all of it is longer than the axis
                 "Zero is no change; bands are 95% intervals over prompts",
                 f"{what} of the tuned model against the base in every layer, one panel a group.",
             )
