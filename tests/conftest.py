@@ -63,3 +63,24 @@ def browser():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def open_offline(browser):
+    """Opens an HTML file; at the end nothing may have been asked of the network or gone wrong on any page."""
+    pages, outside, errors = [], [], []
+
+    def opened(path: Path, width: int = 1000):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        pages.append(page)
+        page.on("request", lambda r: outside.append(r.url) if r.url != path.as_uri() else None)
+        page.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda e: errors.append(str(e)))
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    for page in pages:
+        assert page.evaluate("window.broken") is None
+        page.close()
+    assert not outside and not errors
