@@ -2,11 +2,13 @@
 
 import copy
 import functools
+import gc
 import json
 import math
 import re
 import shutil
 import sys
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -272,14 +274,27 @@ def test_a_model_against_itself(tmp_path, pair, prompts):
     assert '"No weight changed"' in page and '"No token moved"' in page
 
 
-def test_one_by_one_finds_the_same(tmp_path, pair, prompts):
-    both, single = (make(*pair, prompts, tmp_path / str(len(way)), *way) for way in ([], ["--one-by-one"]))
+def test_one_by_one_finds_the_same(tmp_path, pair, prompts, monkeypatch):
+    """And no model is there when another is loaded."""
+    given, alive, load = [], [], report.models.load_model
+
+    def watched(name):
+        gc.collect()
+        alive.append(sum(reference() is not None for reference in given))
+        model = load(name)
+        given.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(report.models, "load_model", watched)
+    both = make(*pair, prompts, tmp_path / "both")
+    assert max(alive) == 1
+    alive.clear()
+    single = make(*pair, prompts, tmp_path / "single", "--one-by-one")
+    assert set(alive) == {0}
     for one, other in zip(both["findings"], single["findings"], strict=True):
         numbers = ([finding.pop(name) for name in ("value", "low", "high")] for finding in (one, other))
         np.testing.assert_allclose(*(np.array(own, dtype=float) for own in numbers), rtol=1e-4, atol=1e-4)
         assert one.pop("sentence") and other.pop("sentence") and one == other
-    manifests = [json.loads((tmp_path / way / "manifest.json").read_text()) for way in "01"]
-    assert [manifest["parameters"]["together"] for manifest in manifests] == [True, False]
 
 
 def test_shards_make_no_difference(tmp_path, pair, prompts):
