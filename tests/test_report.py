@@ -33,7 +33,7 @@ from mathtransfer.__main__ import main
 FILES = {"report.html", "report.json", "tokens.parquet", "layers.csv", "manifest.json"}
 PROMPTS = [f"the sum of {i} and {7 - i} is" for i in range(9)]
 HOSTILE = [
-    "</script><img src=x onerror=window.broken=1>",
+    "</title></script><img src=x onerror=window.broken=1>",
     "<!--<script>",
     "${1}",
     "\\boxed{0}{y}",
@@ -122,13 +122,14 @@ def read(folder) -> dict:
     for finding in data["findings"]:
         value, low, high, sentence = (finding[name] for name in ("value", "low", "high", "sentence"))
         assert not re.search(r"\b(nan|inf|None)\b", sentence)
-        if value is None:
-            assert "has no value: " in sentence
+        if value is None or "could be anything" in sentence:
+            assert "could be" in sentence or "has no value: " in sentence
+            assert low is None and high is None
             continue
         said = [float(number.replace(",", "")) for number in NUMBER.findall(sentence)]
         rounding = {"transferability index": 0.5, "gain": 0.05}.get(finding["measure"], 0)
         assert any(number == pytest.approx(value, rel=5e-3, abs=rounding) for number in said)
-        if finding["topic"] == "weights" or re.search(r"\[(no interval from one prompt|any value)\]", sentence):
+        if finding["topic"] == "weights" or "[no interval from one prompt]" in sentence:
             assert low is None and high is None
         else:
             assert low <= value <= high

@@ -128,3 +128,13 @@ def test_fingerprint_is_of_the_weights(copied_base):
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     assert models.fingerprint(str(copied_base)) != models.fingerprint("miniature")
     assert models.fingerprint("owner/name", "abc") == "owner/name@abc"
+
+
+def test_a_slash_at_the_end_of_a_folder_changes_nothing(tmp_path):
+    """With the slash, the partial folder would lie inside the one that it replaces."""
+    out = f"{tmp_path}/run/"
+    for _ in range(2):
+        with runs.run_folder(out, "x", {}) as folder:
+            (folder / "table.csv").write_text("a\n")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["manifest.json", "table.csv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -51,8 +51,6 @@ def _finding(topic: str, group: str, measure: str, unit: str, row: dict, sentenc
     low, high = row["low"], row["high"]
     if math.isnan(low):
         interval = "[no interval from one prompt]"
-    elif math.isinf(low) and math.isinf(high):
-        interval = "[any value]"
     else:
         ends = [f"{end:{digits}}" if math.isfinite(end) else "unbounded" for end in (low, high)]
         interval = f"[{', '.join(ends)}]"
@@ -70,6 +68,11 @@ def group_name(group: str) -> str:
     return charts.GROUP_TITLES.get(group, group)
 
 
+def _share(percent: float) -> str:
+    """Three digits, but 100 only for all."""
+    return "over 99.9" if 99.95 <= percent < 100 else f"{percent:.3g}"
+
+
 def _on_weights(found: Comparison) -> Iterator[Finding]:
     whole = weights.summarise_changes(found.weights, []).iloc[0]
     kinds = weights.summarise_changes(found.weights, ["kind"]).set_index("kind")["relative_update"]
@@ -83,8 +86,8 @@ def _on_weights(found: Comparison) -> Iterator[Finding]:
         changed,
         math.nan,
         math.nan,
-        f"{changed:.3g}% of the {int(whole['entries']):,} weights changed; rounded to bfloat16, "
-        f"{changed_bfloat16:.3g}% still differ. All weights are counted, so there is no interval.",
+        f"{_share(changed)}% of the {int(whole['entries']):,} weights changed; rounded to bfloat16, "
+        f"{_share(changed_bfloat16)}% still differ. All weights are counted, so there is no interval.",
     )
     sentence = f"The change is {update:.3g}% as large as the base's weights (ratio of norms)."
     if update > 0:
@@ -110,7 +113,7 @@ def _on_tokens(found: Comparison) -> Iterator[Finding]:
             kl,
             start
             + "the tuned model's next-token distribution is {x} nats a token from the base's (exact KL, on its own "
-            f"samples): who knows both {told}.",
+            f"samples): knowing both models, one {told}.",
         )
         yield _finding(
             "tokens",
@@ -177,6 +180,8 @@ def _on_scores(found: Comparison) -> Iterator[Finding]:
             sentence += " It says little: the gain on mathematics, which it is divided by, is not clearly above zero."
         if row["reason"]:
             sentence = f"{what} has no value: {row['reason']}."
+        elif math.isinf(row["low"]) and math.isinf(row["high"]):
+            sentence = f"{what} could be anything: the gain on mathematics, which it is divided by, may be zero."
         yield _finding("scores", row["group"], "transferability index", "%", row, sentence, ".0f")
 
 
@@ -253,7 +258,8 @@ def page(base: str, tuned: str, found: Comparison, said: list[Finding], drawn: d
         parts.append(f"<h2>{topic.capitalize()}</h2><ul>{items}</ul>")
     parts += [f'<p class="note">Left out: {escape(reason)}.</p>' for reason in found.left_out]
     parts.append(
-        '<p class="note">Intervals are 95%, over prompts. One set of completions was sampled, with one seed.</p>'
+        f'<p class="note">Intervals are 95%, over {found.tokens["text"].nunique()} prompts. Each was completed once, '
+        f"sampled with one seed, in up to {found.tokens['length'].max()} tokens.</p>"
     )
     for number, (heading, figure) in enumerate(drawn.items()):
         parts.append(f"<h2>{escape(heading)}</h2>")

@@ -99,7 +99,8 @@ def run_folder(out: str, notebook: str, parameters: dict, **facts) -> Iterator[P
         parameters: all its parameters.
         facts: what else the manifest should say, such as the base model's fingerprint.
     """
-    final, partial = Path(out), Path(f"{out}.partial")
+    final = Path(out)  # without a slash at its end
+    partial = Path(f"{final}.partial")
     settings = {name: value for name, value in parameters.items() if name != "out"}  # a run folder may be moved
     identity = {"notebook": notebook, "parameters": settings, "source": source_hash(), **facts}
     identity_file = partial / "identity.json"
