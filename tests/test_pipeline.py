@@ -7,12 +7,12 @@ without a network. All of it is in one file, so that one test process has the st
 import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from conftest import ROOT, make_book, run
 
@@ -136,13 +136,14 @@ def test_kill_and_repeat_give_the_same_bits(tmp_path):
     deadline = time.monotonic() + 120
     while not list(checkpoints.glob("checkpoint-2/whole")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    killed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]  # the kernel too
+    for part in killed:
+        part.kill()
+    psutil.wait_procs(killed)
     assert list(checkpoints.glob("checkpoint-*/whole")), "the run was to be killed after a checkpoint"
     assert not cut.exists()
     with pytest.raises(FileNotFoundError):
         runs.read_manifest(cut)
-    time.sleep(2)  # an orphaned kernel ends itself within a second
 
     done = run(train_command(cut))
     assert done.returncode == 0, done.stderr[-2000:]
@@ -222,7 +223,7 @@ def test_every_page_is_whole_offline(smoke_study, browser):
         page.on("console", lambda m, seen=errors: seen.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e, seen=errors: seen.append(str(e)))
         page.goto(path.as_uri())
-        page.wait_for_load_state("networkidle")
+        page.wait_for_load_state("networkidle", timeout=120_000)
         charts = page.locator('[id^="altair-viz"]')
         if charts.count():
             page.wait_for_function(
@@ -252,7 +253,7 @@ def test_charts_have_alternative_text(smoke_study, browser):
 def open_page(browser, html: Path, name: str):
     page = browser.new_page()
     page.goto((html / "notebooks" / "chapters" / f"{name}.html").as_uri())
-    page.wait_for_load_state("networkidle")
+    page.wait_for_load_state("networkidle", timeout=120_000)
     return page
 
 
