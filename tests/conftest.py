@@ -52,6 +52,17 @@ def base():
     return models.load_model("miniature"), models.load_tokenizer("miniature")
 
 
+@pytest.fixture(scope="session")
+def isolated():
+    """Skips where the machine cannot isolate a program."""
+    from mathtransfer import sandbox
+
+    try:
+        sandbox.check_sandbox()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium."""

@@ -5,10 +5,9 @@ see or to signal, no file but Python's to read, one small folder in memory to wr
 PID namespace, so the kernel ends everything that it started when it ends.
 
 Limits (`prlimit`) are set inside the namespaces. The one on processes does not bind root, so the program never runs as
-root: a first bubblewrap, without a user namespace, makes the interpreter reachable (it may lie in /root) for a second
-one under an unprivileged user, and that is the one which every other user gets. The limit on memory counts the address
-space of each process; memory held in other ways (shared segments, files in memory) ends with the program, and the
-kernel takes the program first should the machine run out (`choom`).
+root: a root user first makes the interpreter reachable, which may lie in a closed home, and then becomes nobody. The
+limit on memory counts the address space of each process; memory held in other ways (shared segments, files in memory)
+ends with the program, and the kernel takes the program first should the machine run out (`choom`).
 
 Left out: a filter on system calls, so a defect in the kernel itself is not guarded against; and a control group, which
 would limit memory as a whole but which a normal user or a container can rarely make.
@@ -26,14 +25,18 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 FINISHED, FAILED, OUT_OF_TIME, TOO_MUCH_OUTPUT = "finished", "failed", "out of time", "too much output"
 PROCESSES, OPEN_FILES = 8, 64  # threads count as processes
 OUTPUT, FOLDER = 16 * 2**20, 64 * 2**20  # bytes: standard output or any other file; the working folder as a whole
-NOBODY = 65534
 KEPT = 2000  # characters of standard error, the last ones
+# As root, in a mount namespace of its own: Python's folders are shown where all may enter, and root is given up.
+SHOWN = ["/sys/base_prefix", "/sys/prefix"]  # in /sys, because no Python is installed there
+AS_ROOT = f"""\
+mount -t tmpfs none /sys && mkdir {" ".join(SHOWN)} && mount --bind "$1" {SHOWN[0]} && mount --bind "$2" {SHOWN[1]} &&
+shift 2 && exec setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -124,20 +127,16 @@ def run(program: str, stdin: str = "", *, seconds: float = 6.0, memory: int = 2 
 
 def _command(text: BinaryIO, report: BinaryIO, limits: list[str]) -> list[str]:
     """The command line: bubblewrap, the limits, Python and the program."""
-    readable = [
-        argument
-        for path in ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", sys.base_prefix, sys.prefix)
-        for argument in (*_folders(path), "--ro-bind-try", path, path)
-    ]
-    as_root = [
-        *("bwrap", "--die-with-parent", *readable, "--dir", "/tmp"),  # where the next one starts from
-        *("--dev-bind", "/dev", "/dev", "--dev-bind", "/proc", "/proc"),
-        *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
-    ]
+    is_root = os.geteuid() == 0
+    prefixes = [sys.base_prefix, sys.prefix]
+    sources = SHOWN if is_root else prefixes
+    system = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"]
+    readable = [*zip(system, system, strict=True), *zip(sources, prefixes, strict=True)]
     return [
-        *(as_root if os.geteuid() == 0 else []),
-        *("bwrap", "--die-with-parent", *readable, "--json-status-fd", str(report.fileno())),
-        *("--unshare-all", "--unshare-user", "--disable-userns", "--new-session", "--as-pid-1"),
+        *(["unshare", "--mount", "sh", "-c", AS_ROOT, "sh", *prefixes] if is_root else []),
+        *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--new-session", "--as-pid-1"),
+        *("--die-with-parent", "--json-status-fd", str(report.fileno())),
+        *(argument for source, path in readable for argument in ("--ro-bind-try", source, path)),
         *("--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"),
         *("--ro-bind-data", str(text.fileno()), "/program.py"),
         *("--size", str(FOLDER), "--tmpfs", "/tmp", "--chdir", "/tmp", "--remount-ro", "/"),
@@ -146,11 +145,6 @@ def _command(text: BinaryIO, report: BinaryIO, limits: list[str]) -> list[str]:
         *("prlimit", f"--nproc={PROCESSES}", f"--nofile={OPEN_FILES}", f"--fsize={OUTPUT}", "--core=1", *limits),
         *(sys.executable, "-I", "-X", "utf8", "/program.py"),
     ]
-
-
-def _folders(path: str) -> list[str]:
-    """bubblewrap's arguments that make the folders above a path; those it makes unasked, only root may enter."""
-    return [argument for folder in reversed(Path(path).parents[:-1]) for argument in ("--dir", str(folder))]
 
 
 def _end(process: subprocess.Popen, report: BinaryIO) -> None:
