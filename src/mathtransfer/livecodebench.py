@@ -109,6 +109,8 @@ def test_cases(row: dict) -> tuple[list[dict], list[dict]]:
     public = _tests(row, "public_test_cases", _text(row, "public_test_cases"))
     if not public:
         raise _broken(row, "public_test_cases", "one test or more", "none")
+    if public[0]["testtype"] == "functional":
+        _function_name(row)
     if row.get("private_test_cases") is None:
         return public, []
     return public, _tests(row, "private_test_cases", _private(row))
