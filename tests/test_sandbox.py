@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import venv
 from pathlib import Path
 
 import psutil
@@ -69,6 +70,15 @@ with tempfile.TemporaryFile() as file:
     assert run(program).stdout == "[]\n4 3\n"
     assert run(program).stdout == "[]\n4 3\n"  # nothing stays for the next one
     assert run("import threading; threading.Thread(target=print, args=['thread']).start()").stdout == "thread\n"
+
+
+def test_an_environment_in_a_closed_folder(tmp_path):
+    venv.create(tmp_path / "closed" / "environment", symlinks=True)
+    (tmp_path / "closed").chmod(0o700)
+    code = "from mathtransfer.sandbox import run; print(run('import sys; print(sys.prefix)').stdout)"
+    command = [tmp_path / "closed" / "environment" / "bin" / "python", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT / "src")})
+    assert done.stdout.strip() == str(tmp_path / "closed" / "environment"), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -179,7 +189,7 @@ except OSError as error:
     assert (
         result.stdout == f"{sandbox.OUTPUT} {errno.EFBIG}\n{(sandbox.FOLDER - sandbox.OUTPUT) >> 20} {errno.ENOSPC}\n"
     )
-    assert not Path("/tmp/large").exists()
+    assert not Path(sandbox.WORKING).exists()
 
 
 # --- isolation
@@ -225,12 +235,12 @@ for path in ("/mine", "/dev/shm/mine", "/usr/mine", "/program.py", __import__("s
     except OSError:
         pass
 """
-    assert run(program, seconds=60).stdout == "/tmp\n"
+    assert run(program, seconds=60).stdout == f"{sandbox.WORKING}\n"
 
 
 def test_other_files_cannot_be_read(tmp_path):
     (tmp_path / "secret").write_text("secret")
-    paths = ["/etc/passwd", "/etc/shadow", "/home", "/sys", "/var", tmp_path / "secret", ROOT / "README.md"]
+    paths = ["/etc/passwd", "/etc/shadow", "/sys/kernel", "/var/log", tmp_path / "secret", ROOT / "README.md"]
     paths += Path.home().glob(".*rc")
     assert any(Path(path).exists() for path in paths)
     program = f"import os\nprint([path for path in {[str(path) for path in paths]} if os.path.exists(path)])"

@@ -9,9 +9,9 @@ LeetCode problems: it calls the name before the first parenthesis, at the top le
 `Solution`, or one that begins with a call, is wrong. It runs the private tests, provides no import, and compares
 printed text as a whole.
 
-Left out, by every reading: evalchemy's stand-in for standard input (here it is real, with a `buffer`), its own parser
-of arguments (here JSON, as they are written; it reads `true` as text), its time limit for all tests together, and the
-difference between a tuple and a list in what a function returns.
+Left out, by every reading: evalchemy's stand-in for standard input (here it is real, with a `buffer`), that a program
+which calls `exit` fails there, its own parser of arguments (here JSON, as they are written; it reads `true` as text),
+its time limit for all tests together, and the difference between a tuple and a list in what a function returns.
 """
 
 from __future__ import annotations

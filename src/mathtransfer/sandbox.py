@@ -30,6 +30,7 @@ from typing import BinaryIO
 FINISHED, FAILED, OUT_OF_TIME, TOO_MUCH_OUTPUT = "finished", "failed", "out of time", "too much output"
 PROCESSES, OPEN_FILES = 8, 64  # threads count as processes
 OUTPUT, FOLDER = 16 * 2**20, 64 * 2**20  # bytes: standard output or any other file; the working folder as a whole
+WORKING = "/sandbox"  # not /tmp, where Python itself may be installed
 KEPT = 2000  # characters of standard error, the last ones
 # As root, in a mount namespace of its own: Python's folders are shown where all may enter, and root is given up.
 SHOWN = ["/sys/base_prefix", "/sys/prefix"]  # in /sys, because no Python is installed there
@@ -72,8 +73,7 @@ def run(program: str, stdin: str = "", *, seconds: float = 6.0, memory: int = 2 
 
     Args:
         stdin: its standard input.
-        seconds: wall time, from the start of the sandbox (about 0.05 s before the program's). No process gets more
-            than one second of CPU time beyond that.
+        seconds: wall time, the start of the sandbox included. Each process may take one second more of CPU time.
         memory: bytes of address space for each of its at most 8 processes.
 
     Raises:
@@ -115,7 +115,10 @@ def run(program: str, stdin: str = "", *, seconds: float = 6.0, memory: int = 2 
         is_full = os.fstat(stdout.fileno()).st_size >= OUTPUT
         exit_code = _said(report).get("exit-code")
     if in_time and exit_code is None:
-        raise RuntimeError(f"this machine cannot isolate model-written code (bubblewrap 0.8 or newer): {words.strip()}")
+        raise RuntimeError(
+            "this machine cannot isolate model-written code, which takes bubblewrap 0.8 or newer and the permission to "
+            f"make user namespaces: {words.strip()}"
+        )
     if not in_time:
         status = OUT_OF_TIME
     elif is_full:
@@ -139,7 +142,7 @@ def _command(text: BinaryIO, report: BinaryIO, limits: list[str]) -> list[str]:
         *(argument for source, path in readable for argument in ("--ro-bind-try", source, path)),
         *("--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"),
         *("--ro-bind-data", str(text.fileno()), "/program.py"),
-        *("--size", str(FOLDER), "--tmpfs", "/tmp", "--chdir", "/tmp", "--remount-ro", "/"),
+        *("--size", str(FOLDER), "--tmpfs", WORKING, "--chdir", WORKING, "--remount-ro", "/"),
         *("choom", "--adjust", "1000", "--"),
         # One byte of core: with none, a handler of crashes outside would still be called.
         *("prlimit", f"--nproc={PROCESSES}", f"--nofile={OPEN_FILES}", f"--fsize={OUTPUT}", "--core=1", *limits),
@@ -157,9 +160,9 @@ def _end(process: subprocess.Popen, report: BinaryIO) -> None:
 
 
 def _said(report: BinaryIO) -> dict[str, int]:
-    """What bubblewrap reported so far; read without moving the place where it writes."""
-    lines = os.pread(report.fileno(), 4096, 0).decode().splitlines()
-    return {name: value for line in lines for name, value in json.loads(line).items()}
+    """What bubblewrap reported so far, in whole lines; read without moving the place where it writes."""
+    lines = os.pread(report.fileno(), 4096, 0).decode().splitlines(keepends=True)
+    return {name: value for line in lines if line.endswith("\n") for name, value in json.loads(line).items()}
 
 
 def _read(file: BinaryIO) -> str:
