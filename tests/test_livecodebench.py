@@ -12,9 +12,7 @@ import pytest
 
 from mathtransfer import livecodebench, sandbox
 from mathtransfer.grading import CORRECT, NO_ANSWER, WRONG
-from mathtransfer.livecodebench import code_prompt, grade_code, last_code_block, test_cases
-
-test_cases.__test__ = False  # not one of pytest's
+from mathtransfer.livecodebench import code_prompt, grade_code, last_code_block, read_tests
 
 
 def stdin_row(*tests: tuple[str, str], **fields) -> dict:
@@ -57,8 +55,8 @@ def test_private_tests_are_decoded():
     private = [{"input": "3", "output": "9", "testtype": "stdin"}]
     for text in (encoded(json.dumps(private)), json.dumps(private)):
         row = stdin_row(("2", "4"), private_test_cases=text)
-        assert test_cases(row) == (json.loads(row["public_test_cases"]), private)
-    assert test_cases(stdin_row(("2", "4")))[1] == []
+        assert read_tests(row) == (json.loads(row["public_test_cases"]), private)
+    assert read_tests(stdin_row(("2", "4")))[1] == []
 
 
 class Hostile:
@@ -281,7 +279,7 @@ def rows() -> dict[str, dict]:
 def test_real_rows_are_read(rows):
     assert len(rows) == 342
     for row in rows.values():
-        public, private = test_cases(row)
+        public, private = read_tests(row)
         assert public and not private
         assert {test["testtype"] for test in public} == {"functional" if row["platform"] == "leetcode" else "stdin"}
         assert code_prompt(row).endswith(row["question_content"])

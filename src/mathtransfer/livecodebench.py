@@ -17,7 +17,6 @@ its time limit for all tests together, and the difference between a tuple and a 
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import json
 import pickle
@@ -68,7 +67,8 @@ scope = answer.Solution if hasattr(answer, "Solution") else answer
 own = [
     name
     for name, value in vars(scope).items()
-    if callable(value) and not isinstance(value, type) and value.__module__ == "answer" and not name.startswith("_")
+    if getattr(value, "__module__", None) == "answer" and callable(value)
+    if not isinstance(value, type) and not name.startswith("_")
 ]
 function = getattr(scope() if scope is not answer else answer, {name!r} if {name!r} in own else own[0])
 """
@@ -91,12 +91,12 @@ def code_prompt(row: dict) -> str:
     Raises:
         ValueError: a field is missing or broken; with its name and the question's id.
     """
-    public, _ = test_cases(row)
+    public, _ = read_tests(row)
     before = STDIN_PROMPT if public[0]["testtype"] == "stdin" else FUNCTION_PROMPT
     return before + _text(row, "question_content")
 
 
-def test_cases(row: dict) -> tuple[list[dict], list[dict]]:
+def read_tests(row: dict) -> tuple[list[dict], list[dict]]:
     """A row's public and private tests, each `input, output, testtype` (`stdin` or `functional`).
 
     Args:
@@ -122,7 +122,7 @@ def _private(row: dict) -> str:
         return text
     try:
         text = _TextOnly(io.BytesIO(zlib.decompress(base64.b64decode(text, validate=True)))).load()
-    except (binascii.Error, zlib.error, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError) as error:
+    except Exception as error:  # whatever broken or hostile data raises
         raise _broken(row, "private_test_cases", "a pickled JSON text", str(error)) from error
     if not isinstance(text, str):
         raise _broken(row, "private_test_cases", "a pickled JSON text", f"a pickled {type(text).__name__}")
@@ -176,13 +176,13 @@ def grade_code(response: str, gold: dict, thinks: bool, reading: str) -> dict:
     """Run one response to a LiveCodeBench problem on its tests: `status, followed` (1 if correct).
 
     Args:
-        gold: the row, as in `test_cases`.
+        gold: the row, as in `read_tests`.
 
     Raises:
         ValueError: a field of the row is missing or broken; with its name and the question's id.
         RuntimeError: the machine cannot isolate a program.
     """
-    public, private = test_cases(gold)
+    public, private = read_tests(gold)
     code = last_code_block(response, thinks, reading)
     if code is None:
         return {"status": NO_ANSWER, "followed": 0}
