@@ -210,6 +210,8 @@ RECORDED = "results/released_generations.csv"
 
 # Evaluations of the real models: recorded ones, and those that were run here.
 SURVEYED = ["results/survey", "_build/full/runs/evaluate"]
+SURVEY_RUNS = [path for folder in SURVEYED for path in sorted(Path(folder).rglob("manifest.json"))]
+SURVEY_RUNS = [str(path) for path in SURVEY_RUNS if path.parent.suffix != ".partial"]
 MODELS = "config/models.yaml"
 
 # Chapter: what it reads, the tables it writes beside its page, and its parameters besides `study`.
@@ -230,7 +232,7 @@ CHAPTERS = {
     "latent_drift": (manifests("latent_drift"), [f"{EVIDENCE}/latent_drift.csv"], {}),
     "token_drift": (manifests("token_drift"), [f"{EVIDENCE}/token_drift.csv"], {}),
     "survey": (
-        [MODELS, *sorted(str(path) for folder in SURVEYED for path in Path(folder).rglob("manifest.json"))],
+        [MODELS, *SURVEY_RUNS],
         [f"{EVIDENCE}/survey.csv"],
         {"run_folders": SURVEYED, "models": MODELS},
     ),

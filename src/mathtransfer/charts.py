@@ -348,7 +348,7 @@ def scores_of_one(scores: pd.DataFrame, answers: pd.DataFrame, title: str, descr
     axis = {"title": "accuracy (%), 95% interval", "scale": alt.Scale(domain=[0, 100])}
     bars = shared.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", **axis), x2="high:Q")
     dots = shared.mark_circle(size=60, opacity=1).encode(x=alt.X("value:Q", **axis))
-    size = {"width": WIDTH // 2 - 100, "height": alt.Step(9)}
+    size = {"width": WIDTH // 2 - 100, "height": alt.Step(27, **{"for": "position"})}
     panels = [alt.layer(bars, dots).properties(**size)]
     if len(answers):
         order = {status: i for i, status in enumerate(STATUS_COLOURS)}
@@ -363,7 +363,7 @@ def scores_of_one(scores: pd.DataFrame, answers: pd.DataFrame, title: str, descr
                 order="order:O",
                 tooltip=["benchmark", "status", alt.Tooltip("share:Q", format=".1f")],
             )
-            .properties(width=WIDTH // 2 - 100, height=alt.Step(27))
+            .properties(**size)
         )
     chart = alt.hconcat(*panels, title=title).add_params(choice)
     return chart.resolve_scale(color="independent").properties(description=description)

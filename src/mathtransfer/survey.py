@@ -60,13 +60,13 @@ def read_models(path: str | Path) -> dict[str, Model]:
         ValueError: a model has an unknown or missing field, a base that is not in the file, or an unknown method.
     """
     written = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    known = {field.name for field in fields(Model)}
+    known = [field.name for field in fields(Model)]
     models = {}
     for name, own in written["models"].items():
         entry = written["defaults"] | own
-        if unknown := sorted(entry.keys() - known):
+        if unknown := [field for field in entry if field not in known]:
             raise ValueError(f"{path}: {name} has the unknown field {', '.join(unknown)}: expected {', '.join(known)}")
-        if missing := sorted(known - entry.keys()):
+        if missing := [field for field in known if field not in entry]:
             raise ValueError(f"{path}: {name} has no {', '.join(missing)}: write it there or among the defaults")
         models[name] = Model(**entry)
     for name, model in models.items():
@@ -83,8 +83,8 @@ def command(name: str) -> str:
     """The shell command that evaluates one of the models."""
     slug = re.sub(r"[^\w.-]+", "-", name).strip("-")
     return (
-        f"papermill -k python3 notebooks/runs/evaluate.ipynb _build/{slug}.ipynb "
-        f"-p model {shlex.quote(name)} -p suite {SUITE} -p out _build/full/runs/evaluate/{slug}"
+        f"papermill -k python3 notebooks/runs/evaluate.ipynb _build/{slug}.ipynb \\\n"
+        f"    -p model {shlex.quote(name)} -p suite {SUITE} -p out _build/full/runs/evaluate/{slug}"
     )
 
 
