@@ -243,5 +243,5 @@ def test_the_chapter_with_one_pair_and_a_gap(tmp_path):
     assert f"{PAIR[1]}: without ifeval" in shown
     beside = survey.beside_paper(read(tmp_path / "runs")).query("metric == @ACCURACY")
     assert 12 <= beside["inside"].sum() < 23
-    assert f"ours, thinking stripped: {beside['inside'].sum()} of 23" in shown
+    assert f"{beside['inside'].sum()} of 23 (thinking stripped)" in shown
     assert "no score on ifeval" in shown and evidence.empty

@@ -280,8 +280,8 @@ def coverage(table: pd.DataFrame, title: str, description: str) -> alt.FacetChar
         alt.Chart(table.replace({"group": GROUP_TITLES}))
         .mark_rect(stroke="white")
         .encode(
-            x=alt.X("benchmark:N", sort=None, title=None, axis=alt.Axis(labelAngle=-60)),
-            y=alt.Y("model:N", sort=None, title=None, axis=alt.Axis(labelLimit=290)),
+            x=alt.X("benchmark:N", sort=None, title=None, axis=alt.Axis(labelAngle=-60, grid=False)),
+            y=alt.Y("model:N", sort=None, title=None, axis=alt.Axis(labelLimit=290, grid=False)),
             color=alt.Color("status:N", scale=alt.Scale(domain=list(colours), range=list(colours.values()))),
             tooltip=[
                 "model",
@@ -320,7 +320,7 @@ def differences(table: pd.DataFrame, title: str, description: str) -> alt.FacetC
     return (
         alt.layer(zero, dots)
         .properties(width=WIDTH // 2 - 80, height=alt.Step(20))
-        .facet(column=alt.Column("grading:N"), title=title)
+        .facet(column=alt.Column("grading:N", sort=list(table["grading"].unique())), title=title)
         .properties(description=description)
     )
 
@@ -341,7 +341,11 @@ def scores_of_one(scores: pd.DataFrame, answers: pd.DataFrame, title: str, descr
         .encode(
             y=y,
             yOffset=alt.YOffset("grading:N", sort=gradings),
-            color=alt.Color("grading:N", scale=alt.Scale(domain=gradings, range=["#666666", "#0072B2", "#E69F00"])),
+            color=alt.Color(
+                "grading:N",
+                scale=alt.Scale(domain=gradings, range=["#666666", "#0072B2", "#E69F00"]),
+                legend=alt.Legend(columns=1),
+            ),
             tooltip=["benchmark", "grading", *(alt.Tooltip(f"{n}:Q", format=".1f") for n in ("value", "low", "high"))],
         )
     )
@@ -359,7 +363,7 @@ def scores_of_one(scores: pd.DataFrame, answers: pd.DataFrame, title: str, descr
             .encode(
                 x=alt.X("share:Q", title="answers (%)", scale=alt.Scale(domain=[0, 100])),
                 y=y.axis(None),
-                color=_status_colour(),
+                color=_status_colour().legend(columns=1),
                 order="order:O",
                 tooltip=["benchmark", "status", alt.Tooltip("share:Q", format=".1f")],
             )
