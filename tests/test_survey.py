@@ -90,6 +90,9 @@ def test_a_wrong_model_file_is_refused(tmp_path, change, message):
     path.write_text(yaml.safe_dump(written, sort_keys=False))
     with pytest.raises(ValueError, match=message):
         survey.read_models(path)
+    path.write_text(yaml.safe_dump(written["models"]))
+    with pytest.raises(ValueError, match="is no list of models: expected the keys defaults and models"):
+        survey.read_models(path)
 
 
 # --- what was measured

@@ -57,9 +57,12 @@ def read_models(path: str | Path) -> dict[str, Model]:
     """The models of a file such as `config/models.yaml`: name -> model, in the file's order.
 
     Raises:
-        ValueError: a model has an unknown or missing field, a base that is not in the file, or an unknown method.
+        ValueError: the file is no list of models, or a model has an unknown or missing field, a base that is not in the
+            file, or an unknown method.
     """
     written = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(written, dict) or set(written) != {"defaults", "models"}:
+        raise ValueError(f"{path} is no list of models: expected the keys defaults and models, and no others")
     known = [field.name for field in fields(Model)]
     models = {}
     for name, own in written["models"].items():
@@ -190,4 +193,5 @@ def evidence(scores: pd.DataFrame) -> list[Evidence]:
     whole = set(counts.index[counts == len(published.table("benchmarks"))])
     if audit.RL_14B not in whole or not whole & set(audit.SFT_14B):
         return []
-    return audit.controlled_evidence(gains[gains["model"].isin(whole)], "the real models")
+    asked = ours.loc[ours["model"].isin({audit.RL_14B, *audit.SFT_14B}), "n"].min()
+    return audit.controlled_evidence(gains[gains["model"].isin(whole)], f"{asked} questions or more a benchmark")
