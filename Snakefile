@@ -72,6 +72,7 @@ STUDYING = [
     "controlled_study",
     "latent_drift",
     "token_drift",
+    "survey",
 ]
 
 
@@ -207,6 +208,12 @@ DATA_ROOT = config.get("data_root", "data")
 RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.suffix in (".json", ".jsonl")]
 RECORDED = "results/released_generations.csv"
 
+# Evaluations of the real models: recorded ones, and those that were run here.
+SURVEYED = ["results/survey", "_build/full/runs/evaluate"]
+SURVEY_RUNS = [path for folder in SURVEYED for path in sorted(Path(folder).rglob("manifest.json"))]
+SURVEY_RUNS = [str(path) for path in SURVEY_RUNS if path.parent.suffix != ".partial"]
+MODELS = "config/models.yaml"
+
 # Chapter: what it reads, the tables it writes beside its page, and its parameters besides `study`.
 CHAPTERS = {
     "published_tables": ([], [f"{EVIDENCE}/published_tables.csv"], {}),
@@ -224,6 +231,11 @@ CHAPTERS = {
     ),
     "latent_drift": (manifests("latent_drift"), [f"{EVIDENCE}/latent_drift.csv"], {}),
     "token_drift": (manifests("token_drift"), [f"{EVIDENCE}/token_drift.csv"], {}),
+    "survey": (
+        [MODELS, *SURVEY_RUNS],
+        [f"{EVIDENCE}/survey.csv"],
+        {"run_folders": SURVEYED, "models": MODELS},
+    ),
 }
 CHAPTERS["ledger"] = (
     [table for _, tables, _ in CHAPTERS.values() for table in tables if table.startswith(EVIDENCE)],

@@ -297,6 +297,25 @@ def test_controls_move_the_index_and_agree_with_python(smoke_study, browser):
     page.close()
 
 
+def test_every_model_of_the_survey_can_be_chosen(smoke_study, browser):
+    page = open_page(browser, smoke_study / "html", "survey")
+    choice = page.get_by_label("The paper's and our scores of").locator("select")
+    choice.wait_for()
+    scores = published.table("scores")
+    assert choice.locator("option").count() == scores["model"].nunique()
+    for model in ("S1.1-7B", "UniReason-Qwen3-14B (RL)"):
+        choice.select_option(model)
+        page.wait_for_timeout(300)
+        labels = page.locator('.vega-embed path[aria-label*="grading: paper"]').evaluate_all(
+            "dots => dots.map(dot => dot.getAttribute('aria-label'))"
+        )
+        drawn = {
+            match[1]: float(match[2]) for match in map(re.compile(r"benchmark: (\w+);.*value: ([\d.]+)").search, labels)
+        }
+        assert drawn == dict(scores[scores["model"] == model][["benchmark", "score"]].to_numpy())
+    page.close()
+
+
 def test_ledger_filters_and_links(smoke_study, browser):
     evidence = pd.read_csv(smoke_study / "ledger.csv")
     page = open_page(browser, smoke_study / "html", "ledger")

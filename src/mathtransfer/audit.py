@@ -65,6 +65,12 @@ def indices(definition: str = "pooled", draws: int = DRAWS) -> pd.DataFrame:
     return joined.assign(difference=joined["value"] - joined["printed"])
 
 
+def pooled_spreads() -> dict[str, Array]:
+    """sigma_g of the paper's gains, pooled over its tuned models: group -> `(1,)`, percentage points."""
+    gains = published.gains().pivot(index="model", columns=["group", "benchmark"], values="gain")
+    return transfer.spreads(gains.to_numpy(), list(gains.columns.get_level_values("group")), "pooled")
+
+
 def fitted_spreads() -> dict[str, Interval]:
     """sigma_g / sigma_math that the printed indices imply: group -> (fit, low, high).
 
@@ -272,18 +278,18 @@ def broad_data_evidence() -> list[Evidence]:
 # --- S1 to S4: the controlled study
 
 
-def controlled_evidence() -> list[Evidence]:
+def controlled_evidence(gains: pd.DataFrame | None = None, where: str = "Table 1") -> list[Evidence]:
     """S1 to S4 on Table 1's models: the exact bootstrap over a group's four benchmarks.
 
     Where a statistic compares RL with SFT, there is one for each of the two SFT models.
+
+    Args:
+        gains: all twelve of the RL model and of one or both SFT models, see `published.gains`; by default the paper's.
+            The spread of the index is always that of the paper's gains.
+        where: what the gains are from.
     """
-    gains = published.gains()
-    sigma = transfer.spreads(
-        gains.pivot(index="model", columns=["group", "benchmark"], values="gain").to_numpy(),
-        list(gains[["group", "benchmark"]].drop_duplicates()["group"]),
-        "pooled",
-    )
-    drawn = benchmark_resamples()
+    gains = published.gains() if gains is None else gains
+    sigma, drawn = pooled_spreads(), benchmark_resamples()
 
     def part(model: str, group: str, column: str) -> Array:
         return gains.loc[(gains["model"] == model) & (gains["group"] == group), column].to_numpy()
@@ -304,16 +310,16 @@ def controlled_evidence() -> list[Evidence]:
         return quantile_interval(float(transfer.transferability_index(value, math_value).item()), all_pairs)
 
     found: list[Evidence] = [
-        ("rl_gain_non", resampled(part(RL_14B, "non", "gain")), f"Table 1,{_kind(RL_14B)}"),
-        ("rl_ti_other", transferability(RL_14B, "other"), f"Table 1,{_kind(RL_14B)}"),
-        ("rl_ti_non", transferability(RL_14B, "non"), f"Table 1,{_kind(RL_14B)}"),
+        ("rl_gain_non", resampled(part(RL_14B, "non", "gain")), f"{where},{_kind(RL_14B)}"),
+        ("rl_ti_other", transferability(RL_14B, "other"), f"{where},{_kind(RL_14B)}"),
+        ("rl_ti_non", transferability(RL_14B, "non"), f"{where},{_kind(RL_14B)}"),
     ]
-    for sft in SFT_14B:
+    for sft in [model for model in SFT_14B if model in set(gains["model"])]:
         for group in ("math", "other"):
             less = part(RL_14B, group, "gain") - part(sft, group, "gain")
-            found.append((f"rl_less_sft_{group}", resampled(less), f"Table 1,{_kind(sft)}"))
-        found.append(("sft_gain_non", resampled(part(sft, "non", "gain")), f"Table 1,{_kind(sft)}"))
-        found.append(("sft_ti_non", transferability(sft, "non"), f"Table 1,{_kind(sft)}"))
+            found.append((f"rl_less_sft_{group}", resampled(less), f"{where},{_kind(sft)}"))
+        found.append(("sft_gain_non", resampled(part(sft, "non", "gain")), f"{where},{_kind(sft)}"))
+        found.append(("sft_ti_non", transferability(sft, "non"), f"{where},{_kind(sft)}"))
     return found
 
 

@@ -23,6 +23,12 @@ COLOURS = {
     "on-policy RL": "#0072B2",
 }
 VERDICT_COLOURS = {"reproduced": "#009E73", "not reproduced": "#D55E00", "undecided": "#999999"}
+STATUS_COLOURS = {
+    "correct": "#009E73",
+    "wrong answer": "#D55E00",
+    "no answer in the expected format": "#bbbbbb",
+    "not graded": "#000000",
+}
 GROUP_TITLES = {"math": "mathematics", "other": "other reasoning", "non": "non-reasoning"}
 WIDTH = 640
 
@@ -263,6 +269,110 @@ def model_indices(table: pd.DataFrame, title: str, description: str, reach: floa
     )
 
 
+def coverage(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
+    """What of a survey there is, a cell a model and benchmark, one panel a group.
+
+    Args:
+        table: `model, group, benchmark, status`, and `paper`, `value` (percent) for whoever points at a cell.
+    """
+    colours = {"measured": COLOURS["on-policy RL"], "missing": "#dddddd", "no public release": "#888888"}
+    return (
+        alt.Chart(table.replace({"group": GROUP_TITLES}))
+        .mark_rect(stroke="white")
+        .encode(
+            x=alt.X("benchmark:N", sort=None, title=None, axis=alt.Axis(labelAngle=-60, grid=False)),
+            y=alt.Y("model:N", sort=None, title=None, axis=alt.Axis(labelLimit=290, grid=False)),
+            color=alt.Color("status:N", scale=alt.Scale(domain=list(colours), range=list(colours.values()))),
+            tooltip=[
+                "model",
+                "benchmark",
+                "status",
+                *(alt.Tooltip(f"{n}:Q", format=".1f") for n in ("paper", "value")),
+            ],
+        )
+        .properties(width=alt.Step(26), height=alt.Step(15))
+        .facet(column=alt.Column("group:N", sort=list(GROUP_TITLES.values())), title=title)
+        .resolve_scale(x="independent")
+        .properties(description=description)
+    )
+
+
+def differences(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
+    """How far scores are from others, a dot a model and benchmark, one panel a grading.
+
+    Args:
+        table: `model, benchmark, grading, value, paper` (percent), `difference` and its interval `low, high`
+            (percentage points), and `place`, what the dots are coloured by: `inside` or `outside`.
+    """
+    numbers = ("value", "paper", "difference", "low", "high")
+    colours = {"inside": COLOURS["on-policy RL"], "outside": COLOURS["off-policy SFT"]}
+    dots = (
+        alt.Chart(table)
+        .mark_circle(size=60, opacity=0.8)
+        .encode(
+            x=alt.X("difference:Q", title="ours less the paper's (percentage points)"),
+            y=alt.Y("benchmark:N", sort=None, title=None),
+            color=alt.Color("place:N", scale=alt.Scale(domain=list(colours), range=list(colours.values()))),
+            tooltip=["model", "benchmark", *(alt.Tooltip(f"{name}:Q", format=".1f") for name in numbers)],
+        )
+    )
+    zero = alt.Chart(table).mark_rule(color="#888888").encode(x=alt.datum(0))
+    return (
+        alt.layer(zero, dots)
+        .properties(width=WIDTH // 2 - 80, height=alt.Step(20))
+        .facet(column=alt.Column("grading:N", sort=list(table["grading"].unique())), title=title)
+        .properties(description=description)
+    )
+
+
+def scores_of_one(scores: pd.DataFrame, answers: pd.DataFrame, title: str, description: str) -> alt.HConcatChart:
+    """The scores of one model, chosen in a drop-down, with intervals, and beside them what its answers were.
+
+    Args:
+        scores: `model, benchmark, grading, value, low, high` in percent; the models are offered in the table's order.
+        answers: `model, benchmark, status` and `share` (percent); where it is empty there is no second panel.
+    """
+    models, gradings = list(scores["model"].unique()), list(scores["grading"].unique())
+    choice = alt.param(name="model", value=models[0], bind=alt.binding_select(options=models, name="model "))
+    y = alt.Y("benchmark:N", sort=None, title=None)
+    shared = (
+        alt.Chart(scores)
+        .transform_filter("datum.model == model")
+        .encode(
+            y=y,
+            yOffset=alt.YOffset("grading:N", sort=gradings),
+            color=alt.Color(
+                "grading:N",
+                scale=alt.Scale(domain=gradings, range=["#666666", "#0072B2", "#E69F00"]),
+                legend=alt.Legend(columns=1),
+            ),
+            tooltip=["benchmark", "grading", *(alt.Tooltip(f"{n}:Q", format=".1f") for n in ("value", "low", "high"))],
+        )
+    )
+    axis = {"title": "accuracy (%), 95% interval", "scale": alt.Scale(domain=[0, 100])}
+    bars = shared.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", **axis), x2="high:Q")
+    dots = shared.mark_circle(size=60, opacity=1).encode(x=alt.X("value:Q", **axis))
+    size = {"width": WIDTH // 2 - 100, "height": alt.Step(27, **{"for": "position"})}
+    panels = [alt.layer(bars, dots).properties(**size)]
+    if len(answers):
+        order = {status: i for i, status in enumerate(STATUS_COLOURS)}
+        panels.append(
+            alt.Chart(answers.assign(order=answers["status"].map(order)))
+            .transform_filter("datum.model == model")
+            .mark_bar()
+            .encode(
+                x=alt.X("share:Q", title="answers (%)", scale=alt.Scale(domain=[0, 100])),
+                y=y.axis(None),
+                color=_status_colour().legend(columns=1),
+                order="order:O",
+                tooltip=["benchmark", "status", alt.Tooltip("share:Q", format=".1f")],
+            )
+            .properties(**size)
+        )
+    chart = alt.hconcat(*panels, title=title).add_params(choice)
+    return chart.resolve_scale(color="independent").properties(description=description)
+
+
 def shifts_by_size(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
     """A dot a model: PCA shift against size, both logarithmic, one panel a group.
 
@@ -307,28 +417,25 @@ def rank_spans(table: pd.DataFrame, title: str, description: str) -> alt.FacetCh
     )
 
 
+def _status_colour() -> alt.Color:
+    return alt.Color("status:N", scale=alt.Scale(domain=list(STATUS_COLOURS), range=list(STATUS_COLOURS.values())))
+
+
 def statuses(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
     """The shares of each status as stacked bars, a row a reading, a panel a model and benchmark.
 
     Args:
         table: `model, benchmark, reading, status, responses` and `share` (percent).
     """
-    colours = {
-        "correct": "#009E73",
-        "wrong answer": "#D55E00",
-        "no answer in the expected format": "#bbbbbb",
-        "not graded": "#000000",
-    }
-    order = {status: i for i, status in enumerate(colours)}
+    order = {status: i for i, status in enumerate(STATUS_COLOURS)}
     named = table.assign(what=table["benchmark"] + ": " + table["model"], order=table["status"].map(order))
-    colour = alt.Color("status:N", scale=alt.Scale(domain=list(colours), range=list(colours.values())))
     return (
         alt.Chart(named)
         .mark_bar()
         .encode(
             x=alt.X("share:Q", title="responses (%)", scale=alt.Scale(domain=[0, 100])),
             y=alt.Y("reading:N", sort=["strict", "lenient", "harness"], title=None),
-            color=colour,
+            color=_status_colour(),
             order="order:O",
             tooltip=["what", "reading", "status", "responses", alt.Tooltip("share:Q", format=".1f")],
         )

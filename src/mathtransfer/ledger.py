@@ -132,7 +132,8 @@ def read_evidence(folder: str | Path) -> pd.DataFrame:
     files = sorted(Path(folder).glob("*.csv"))
     if not files:
         raise FileNotFoundError(f"no evidence in {folder}: run the chapters first")
-    return _in_order(pd.concat([pd.read_csv(path) for path in files], ignore_index=True)[COLUMNS])
+    tables = [table for table in map(pd.read_csv, files) if len(table)]  # a chapter may have found nothing to judge
+    return _in_order(pd.concat(tables, ignore_index=True)[COLUMNS])
 
 
 def verdicts(ledger: pd.DataFrame) -> pd.DataFrame:

@@ -40,13 +40,16 @@ def bases() -> dict[str, str]:
     return dict(tuned().set_index("model")["base"])
 
 
-def gains() -> pd.DataFrame:
+def gains(scores: pd.DataFrame | None = None) -> pd.DataFrame:
     """Every tuned model's scores beside its base's: `model, base, method, group, benchmark, score, base_score, gain`.
 
-    Scores in percent, gains in percentage points (Tables 9 to 11). Models that are themselves bases are left out, and
-    the two Qwen3-14B instruct models, which were not tuned on mathematics alone.
+    Scores in percent, gains in percentage points. Models that are themselves bases are left out, and the two Qwen3-14B
+    instruct models, which were not tuned on mathematics alone.
+
+    Args:
+        scores: `model, group, benchmark, score`; by default those of Tables 9 to 11.
     """
-    scores = table("scores")
+    scores = table("scores") if scores is None else scores
     base_scores = scores.rename(columns={"model": "base", "score": "base_score"})
     models = tuned()[["model", "base", "method"]]
     joined = models.merge(scores, on="model").merge(base_scores, on=["base", "group", "benchmark"])

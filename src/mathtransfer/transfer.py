@@ -114,6 +114,7 @@ def transferability(
     draws: int = 1000,
     over_models: bool = False,
     seed: int = 0,
+    sigma: dict[str, Array] | None = None,
 ) -> pd.DataFrame:
     """The Transferability Index of every tuned model, with its parts and 95% intervals.
 
@@ -125,6 +126,7 @@ def transferability(
         definition: `relative`, `per_model` or `pooled`.
         draws: resamples behind an interval.
         over_models: whether the models behind the pooled spread are drawn again as well.
+        sigma: spreads from elsewhere, see `domain_indices`; they count as known exactly.
 
     Returns:
         `model, base, definition, group, metric, value, low, high, reason, unstable`. `metric` is `gain` (the group's
@@ -149,8 +151,8 @@ def transferability(
         """(group, metric) -> (..., models) from scores `(..., all models, benchmarks)`."""
         base = values[..., base_rows, :]
         gains = values[..., rows, :] - base
-        sigma = None if pool is None else spreads(np.take_along_axis(gains, pool[..., None], -2), groups, definition)
-        index = domain_indices(gains, base, groups, definition, sigma)
+        drawn = sigma if pool is None else spreads(np.take_along_axis(gains, pool[..., None], -2), groups, definition)
+        index = domain_indices(gains, base, groups, definition, drawn)
         found = {(group, "domain index"): index[group] for group in index}
         for group in index:
             found[group, "gain"] = gains[..., [name == group for name in groups]].mean(-1)
