@@ -34,6 +34,12 @@ def prompts(base):
     return generate.encode(base[1], PROMPTS)
 
 
+def complete(model, tokenizer, prompts, decoding: str, max_tokens: int, seed: int = 0, batch_size: int = 64):
+    engine = generate.Transformers(model, tokenizer, batch_size, budget=256)
+    settings = generate.Decoding(max_tokens, generate.DECODINGS[decoding])
+    return [completion.tokens for completion in engine.complete(prompts, settings, seed)]
+
+
 def argmax_loop(model, prompt: list[int], end: int, max_tokens: int) -> list[int]:
     ids = list(prompt)
     with torch.no_grad():
@@ -50,7 +56,7 @@ def test_greedy_takes_the_likeliest_token(model, prompts, batch_size, pad):
     """Whatever is batched with a prompt, with no penalty for repeating its words, and where the end pads as well."""
     tokenizer, settings = vocabulary.build_tokenizer(), model.generation_config
     tokenizer.pad_token = pad
-    made = generate.complete(model, tokenizer, prompts, "greedy", max_tokens=4, batch_size=batch_size)
+    made = complete(model, tokenizer, prompts, "greedy", 4, batch_size=batch_size)
     assert made == [argmax_loop(model, prompt, 1, 4) for prompt in prompts]
     assert {completion[-1] == 1 for completion in made} == {True, False}  # with its end, or cut off
     assert model.generation_config is settings
@@ -58,7 +64,7 @@ def test_greedy_takes_the_likeliest_token(model, prompts, batch_size, pad):
 
 def test_sampling_repeats_by_seed(base, model, prompts):
     def sample(seed: int) -> list[list[int]]:
-        return generate.complete(model, base[1], prompts * 5, "sampled", max_tokens=12, seed=seed, batch_size=8)
+        return complete(model, base[1], prompts * 5, "sampled", 12, seed=seed, batch_size=8)
 
     assert sample(0) == sample(0) != sample(1)
 
@@ -78,7 +84,7 @@ def test_sampling_has_the_models_own_distribution(base):
     expected = n * np.array([[*first, ended], [*(first @ second), ended]])
     possible = expected > 0
     assert expected[possible].min() > 5
-    made = generate.complete(model, base[1], [prompt] * n, "sampled", max_tokens=2, seed=3, batch_size=n // 2)
+    made = complete(model, base[1], [prompt] * n, "sampled", 2, seed=3, batch_size=n // 2)
     counts = np.zeros((2, 81))
     for completion in made:
         counts[[0, 1], [80, 80] if completion == [end] else completion] += 1
@@ -88,10 +94,10 @@ def test_sampling_has_the_models_own_distribution(base):
 
 
 def test_any_of_several_ends_ends(base, model, prompts):
-    whole = generate.complete(model, base[1], prompts, "greedy", max_tokens=12)
+    whole = complete(model, base[1], prompts, "greedy", 12)
     ends = [1, whole[0][1]]
     model.generation_config.eos_token_id = ends
-    made = generate.complete(model, base[1], prompts, "greedy", max_tokens=12)
+    made = complete(model, base[1], prompts, "greedy", 12)
     for long, short in zip(whole, made, strict=True):
         stop = min((i + 1 for i, token in enumerate(long) if token in ends), default=12)
         assert short == long[:stop]
@@ -99,9 +105,9 @@ def test_any_of_several_ends_ends(base, model, prompts):
 
 
 def test_a_checkpoint_without_an_end_takes_the_tokenizers(base, model, prompts):
-    expected = generate.complete(model, base[1], prompts, "greedy", max_tokens=12)
+    expected = complete(model, base[1], prompts, "greedy", 12)
     model.generation_config.eos_token_id = None
-    assert generate.complete(model, base[1], prompts, "greedy", max_tokens=12) == expected
+    assert complete(model, base[1], prompts, "greedy", 12) == expected
 
 
 def test_a_chat_template_is_applied_on_request():
@@ -123,5 +129,11 @@ def test_bad_requests_are_refused(base):
         generate.encode(tokenizer, [])
     with pytest.raises(ValueError, match=r"prompt 1 is empty \(2 of 3 are\)"):
         generate.encode(tokenizer, ["find x", " \n", ""])
-    with pytest.raises(ValueError, match="unknown decoding 'beam': expected sampled or greedy"):
-        generate.complete(model, tokenizer, [[5]], "beam", max_tokens=3)
+    with pytest.raises(ValueError, match="unknown engine 'tgi': expected transformers or vllm"):
+        generate.load_engine("tgi", "miniature")
+    with pytest.raises(ValueError, match=r"engine_options \(seed\) are vLLM's"):
+        generate.load_engine("transformers", "miniature", options={"seed": 1})
+    with pytest.raises(ValueError, match="a budget of 4096 tokens is larger than the 256 that miniature can read"):
+        generate.load_engine("transformers", "miniature", budget=4096)
+    with pytest.raises(ValueError, match="prompt 1 has 9 tokens and the budget for prompt and completion is 8"):
+        generate.Transformers(model, tokenizer, budget=8).complete([[5], [5] * 9], generate.Decoding(4))

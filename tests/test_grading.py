@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mathtransfer import grading, released
-from mathtransfer.grading import CORRECT, NO_ANSWER, NOT_GRADED, WRONG
+from mathtransfer import graders, grading, released
+from mathtransfer.graders import CORRECT, NO_ANSWER, NOT_GRADED, WRONG
 
 # --- what the text tells
 
@@ -29,7 +29,7 @@ from mathtransfer.grading import CORRECT, NO_ANSWER, NOT_GRADED, WRONG
     ],
 )
 def test_thinking_is_split_off(response, thinks, expected):
-    assert grading.split_thinking(response, thinks) == expected
+    assert graders.split_thinking(response, thinks) == expected
 
 
 def repeats_by_brute_force(text: str, least: int) -> bool:
@@ -113,7 +113,7 @@ def test_an_answer_inside_unfinished_thinking():
 )
 def test_last_boxed(text):
     expected = {"\\boxed{1}": "1", "\\fbox{x^{2}}": "x^{2}", "none": None, "\\boxed{1": None}.get(text, "\\frac{1}{2}")
-    assert grading.last_boxed(text) == expected
+    assert graders.last_boxed(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,12 +131,12 @@ def test_last_boxed(text):
     ],
 )
 def test_strict_reading(gold, answer, expected):
-    assert grading.grade_math(f"Thus \\boxed{{{answer}}}.", gold, False, "strict")["status"] == expected
+    assert graders.grade_math(f"Thus \\boxed{{{answer}}}.", gold, False, "strict")["status"] == expected
 
 
 def test_the_readings_differ_where_they_should():
     def read(response, thinks=False):
-        return [grading.grade_math(response, "7", thinks, reading)["status"] for reading in grading.READINGS]
+        return [graders.grade_math(response, "7", thinks, reading)["status"] for reading in graders.READINGS]
 
     assert read("The answer is \\boxed{7}") == [CORRECT, CORRECT, CORRECT]
     assert read("So the final answer is $7$.") == [NO_ANSWER, CORRECT, NO_ANSWER]
@@ -193,19 +193,19 @@ def record(kwargs: dict, instruction: str) -> dict:
     ],
 )
 def test_instructions(instruction, kwargs, text, follows):
-    graded = grading.grade_ifeval(text, record(kwargs, instruction), False, "strict")
-    assert graded == {"status": CORRECT if follows else WRONG, "followed": int(follows)}
+    graded = graders.grade_ifeval(text, record(kwargs, instruction), False, "strict")
+    assert graded == {"status": CORRECT if follows else WRONG, "followed": int(follows), "extracted": None}
 
 
 def test_thinking_is_not_held_against_an_answer():
     gold = record({}, "punctuation:no_comma")
     response = "First, second, third.</think>No commas."
-    assert [grading.grade_ifeval(response, gold, True, r)["status"] for r in grading.READINGS] == [
+    assert [graders.grade_ifeval(response, gold, True, r)["status"] for r in graders.READINGS] == [
         CORRECT,
         CORRECT,
         WRONG,
     ]
-    unfinished = grading.grade_ifeval("First, second", gold, True, "strict")
+    unfinished = graders.grade_ifeval("First, second", gold, True, "strict")
     assert unfinished["status"] == NO_ANSWER
 
 
@@ -213,8 +213,8 @@ OFFLINE = """
 import json, os, socket, sys
 socket.socket.connect = lambda *args, **kwargs: os._exit(3)
 socket.getaddrinfo = lambda *args, **kwargs: os._exit(3)
-from mathtransfer import grading
-print(grading.grade_ifeval("One. Two.", json.loads(sys.argv[1]), False, "strict")["status"])
+from mathtransfer import graders
+print(graders.grade_ifeval("One. Two.", json.loads(sys.argv[1]), False, "strict")["status"])
 """
 
 
@@ -253,12 +253,12 @@ def test_hostile_text_neither_hangs_nor_crashes():
     table = pd.DataFrame(rows, columns=["model", "benchmark", "question", "response", "gold"], dtype=object)
     started = time.monotonic()
     graded = grading.grade(table, seconds=1.0)
-    worst = 1.0 * len(HOSTILE) * len(grading.READINGS)
+    worst = 1.0 * len(HOSTILE) * len(graders.READINGS)
     assert time.monotonic() - started < worst + 60
-    for reading in grading.READINGS:
+    for reading in graders.READINGS:
         assert (graded[reading][1::2] == CORRECT).all(), reading
         assert (graded[reading][::2] != CORRECT).all(), reading
-    assert (graded[list(grading.READINGS)] == NOT_GRADED).any(axis=None), "nothing here was hard"
+    assert (graded[list(graders.READINGS)] == NOT_GRADED).any(axis=None), "nothing here was hard"
 
 
 # --- the released responses themselves
@@ -278,7 +278,7 @@ def test_gold_answers_are_correct_by_every_reading_and_changed_ones_by_none(data
     responses = released.responses(data_root).query("benchmark == 'math500'").drop_duplicates("gold").head(60)
     right = grading.grade(responses.assign(response="So \\boxed{" + responses["gold"] + "}"))
     wrong = grading.grade(responses.assign(response="So \\boxed{123456789}"))
-    for reading in grading.READINGS:
+    for reading in graders.READINGS:
         assert (right[reading] == CORRECT).all() and (wrong[reading] == WRONG).all()
 
 
@@ -290,7 +290,7 @@ def test_recorded_grades_repeat(data_root):
     some = responses.groupby(["model", "benchmark"]).sample(40, random_state=0).sort_index()
     thinks = responses.groupby(["model", "benchmark"])["response"].transform(lambda r: r.str.contains("</think>").any())
     for row in some.itertuples():
-        for reading in grading.READINGS:
+        for reading in graders.READINGS:
             if recorded.loc[row.Index, reading] != NOT_GRADED:
                 graded = grading.GRADERS[row.benchmark](row.response, row.gold, thinks[row.Index], reading)
                 assert graded["status"] == recorded.loc[row.Index, reading], (row.benchmark, row.question, reading)

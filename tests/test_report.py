@@ -27,7 +27,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from mathtransfer import GROUPS, charts, evaluate, report
+from mathtransfer import GROUPS, charts, evaluate, generate, report
 from mathtransfer.__main__ import main
 
 FILES = {"report.html", "report.json", "tokens.parquet", "layers.csv", "manifest.json"}
@@ -160,9 +160,10 @@ def test_the_command_line_on_the_miniature(base, tmp_path):
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["notebook"] == "report" and manifest["parameters"]["tuned"] == tuned
 
-    scores, _ = evaluate.evaluate(
-        base[0], base[1], "miniature", list(GROUPS), split="evaluation", n=3, seed=0, batch_size=64
-    )
+    engine = generate.Transformers(*base)
+    parts = evaluate.questions("miniature", list(GROUPS), evaluate.Asking(n=3), base[1], engine.budget)
+    scores, _ = evaluate.evaluate(engine, parts, seed=0, folder=tmp_path / "completions")
+    scores = scores[scores["metric"] == "accuracy"]
     gains = pd.DataFrame(data["gains"]).set_index("benchmark")
     assert gains["base_score"].to_dict() == pytest.approx(scores.set_index("benchmark")["value"].to_dict())
     assert (gains["tuned_score"] - gains["base_score"]).tolist() == pytest.approx(gains["gain"].tolist())

@@ -122,12 +122,13 @@ def test_model_folders_are_checked(copied_base):
         models.load_model(str(copied_base / "elsewhere"))
 
 
-def test_fingerprint_is_of_the_weights(copied_base):
+def test_fingerprint_is_of_the_weights(copied_base, monkeypatch):
     assert models.fingerprint(str(copied_base)) == models.fingerprint("miniature")
     weights = copied_base / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     assert models.fingerprint(str(copied_base)) != models.fingerprint("miniature")
-    assert models.fingerprint("owner/name", "abc") == "owner/name@abc"
+    monkeypatch.setattr(models.hub, "commit", lambda repo, revision: f"commit of {revision}")
+    assert models.fingerprint("owner/name", "abc") == "owner/name@commit of abc"
 
 
 def test_a_slash_at_the_end_of_a_folder_changes_nothing(tmp_path):

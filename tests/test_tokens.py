@@ -133,9 +133,11 @@ def test_the_log_ratio_estimates_the_divergence_on_sampled_text_only(base, tuned
     problems = [problem for name in FAMILIES for problem in distinct_problems(name, "validation", 40, seed=0)]
     prompts = generate.encode(tokenizer, [problem.question for problem in problems])
     z = {}
-    for decoding in generate.DECODINGS:
-        completions = generate.complete(tuned, tokenizer, prompts, decoding, max_tokens=20, seed=1, batch_size=240)
-        table = drift(tuned, model, list(zip(prompts, completions, strict=True)), batch_size=120)
+    for decoding, temperature in generate.DECODINGS.items():
+        engine = generate.Transformers(tuned, tokenizer, batch_size=240)
+        completions = engine.complete(prompts, generate.Decoding(20, temperature), seed=1)
+        sequences = [(prompt, completion.tokens) for prompt, completion in zip(prompts, completions, strict=True)]
+        table = drift(tuned, model, sequences, batch_size=120)
         error = (table["log_ratio"] - table["kl"]).groupby(table["text"]).sum()
         z[decoding] = error.mean() / (error.std() / np.sqrt(len(error)))
     assert abs(z["sampled"]) < 3

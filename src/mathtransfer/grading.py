@@ -1,29 +1,25 @@
-"""One response, three readings; and what can be told from its text alone.
+"""Grading many responses safely; and what can be told from a response's text alone.
 
-`strict` wants the answer where it was asked for, after thinking has ended. `lenient` takes the last answer anywhere.
-`harness` does what the paper's harness (evalchemy, on lm-evaluation-harness) does. All grading runs in a process of its
-own with a time and a memory limit, because a response can hold anything.
+All grading runs in a process of its own with a time and a memory limit, because a response can hold anything.
 """
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
-import random
 import re
 import resource
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
 from pebble import ProcessPool
 
+from mathtransfer import graders
+from mathtransfer.graders import NOT_GRADED, READINGS, THINK_CLOSES, THINK_OPENS, split_thinking
+from mathtransfer.livecodebench import grade_code
 from mathtransfer.repeats import repeated_ending
 
-READINGS = ("strict", "lenient", "harness")
-CORRECT, WRONG, NO_ANSWER, NOT_GRADED = "correct", "wrong answer", "no answer in the expected format", "not graded"
-THINK_OPENS, THINK_CLOSES = "<think>", "</think>"
 STOP_STRING = "Problem:"  # hendrycks_math500 of lm-evaluation-harness stops a generation before this
 BUDGET = 4096  # tokens, prompt and response together; inferred: runs of newlines fill it up to the prompt's length
 MEMORY = 2 * 2**30  # bytes that a grader may take on top of what it starts with
@@ -37,23 +33,24 @@ EXPLICIT_ANSWER = re.compile(r"\\boxed\s*\{|final answer(?: is|:)", re.IGNORECAS
 ENDINGS, EMOJI = set(".!?…。！？।\"'”’»)]}>"), "\u2600"  # characters that can end a text; emoji begin there
 
 
+# A benchmark's grader, or a suite's.
+GRADERS: dict[str, Callable[..., dict]] = {
+    "math500": graders.grade_math,
+    "aime24": graders.grade_math,
+    "aime25": graders.grade_math,
+    "olympiadbench": graders.grade_olympiad,
+    "gpqa_diamond": graders.grade_choice,
+    "livecodebench_v2": grade_code,
+    "acpbench_mcq": graders.grade_planning,
+    "coqa": graders.grade_coqa,
+    "ifeval": graders.grade_ifeval,
+    "halueval": graders.grade_judgement,
+    "miniature": graders.grade_miniature,
+}
+SECONDS = {"livecodebench_v2": 900.0}  # for one response, where that is not 5: a program may have a hundred tests
+
+
 # --- what the text alone tells
-
-
-def split_thinking(response: str, thinks: bool) -> tuple[str, str, bool]:
-    """A response's thinking, its answer, and whether the thinking was never finished.
-
-    Args:
-        thinks: whether the model begins in thought though its prompt shows an empty think block, as can be seen from
-            other responses, which close one. Its responses without a closing tag are all thought.
-    """
-    thought, closed, rest = response.rpartition(THINK_CLOSES)
-    if THINK_OPENS in rest:
-        before, _, inside = rest.partition(THINK_OPENS)
-        return thought + inside, before, True
-    if thinks and not closed:
-        return response, "", True
-    return thought, rest, False
 
 
 def is_looping(response: str) -> bool:
@@ -113,102 +110,6 @@ def describe(response: str, thinks: bool) -> dict[str, bool]:
     }
 
 
-# --- mathematics
-
-
-def last_boxed(text: str) -> str | None:
-    """What stands in the last complete \\boxed{...} or \\fbox{...}, or None."""
-    for start in reversed([match.end() for match in re.finditer(r"\\f?box(?:ed)?\s*\{", text)]):
-        depth = 1
-        for end in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0:
-                return text[start:end]
-    return None
-
-
-def grade_math(response: str, gold: str, thinks: bool, reading: str) -> dict:
-    """One response to a mathematics problem by one reading: `status, followed` (1 if correct)."""
-    if reading == "harness":
-        status = _harness_math(response, gold)
-    else:
-        answer = split_thinking(response, thinks)[1]
-        if reading == "lenient" and not answer.strip():
-            answer = response
-        boxed = last_boxed(answer)
-        text = answer if boxed is None else f"\\boxed{{{boxed}}}"
-        status = NO_ANSWER if boxed is None and reading == "strict" else _verify(text, gold)
-    return {"status": status, "followed": int(status == CORRECT)}
-
-
-def _verify(text: str, gold: str) -> str:
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
-
-    found = parse(text, [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()], parsing_timeout=None)
-    if not found:
-        return NO_ANSWER
-    return CORRECT if verify(_parsed_gold(gold), found, timeout_seconds=None) else WRONG
-
-
-@cache
-def _parsed_gold(gold: str) -> list:
-    from math_verify import parse
-
-    return parse(f"\\boxed{{{gold}}}", parsing_timeout=None)
-
-
-def _harness_math(response: str, gold: str) -> str:
-    """As evalchemy's MATH500: the last \\boxed of the whole output, compared as normalised text."""
-    from lm_eval.tasks.hendrycks_math.utils import is_equiv, last_boxed_only_string, remove_boxed
-
-    try:
-        answer = remove_boxed(last_boxed_only_string(response))
-    except (AssertionError, TypeError):  # what evalchemy catches: nothing boxed, or boxed without braces
-        return NO_ANSWER
-    return CORRECT if is_equiv(gold, answer) else WRONG
-
-
-# --- following instructions
-
-
-def offline_ifeval():
-    """lm-evaluation-harness's IFEval checkers, imported so that nothing is downloaded.
-
-    They ask NLTK for its sentence splitter. Where its trained parameters (`punkt_tab`) are not installed, ours stand
-    in: the same algorithm with a short list of English abbreviations.
-    """
-    import langdetect
-    import nltk
-
-    ours = str(Path(__file__).parent / "nltk_data")
-    if ours not in nltk.data.path:
-        nltk.data.path.append(ours)
-    langdetect.DetectorFactory.seed = 0
-    from lm_eval.tasks.ifeval import utils
-
-    return utils
-
-
-def grade_ifeval(response: str, gold: dict, thinks: bool, reading: str) -> dict:
-    """One response to an IFEval prompt by one reading: `status` (correct if all are) and instructions `followed`.
-
-    The checkers draw an argument at random where a record's own is missing or not what they expect (one asks how often
-    the letter "#" stands in the text), so the draw is seeded by the record's key.
-    """
-    checkers = offline_ifeval()
-    random.seed(gold["key"])
-    text = response if reading == "harness" else split_thinking(response, thinks)[1]
-    loose, strict = checkers.test_instruction_following_loose, checkers.test_instruction_following_strict
-    check = loose if reading == "lenient" else strict
-    given = checkers.InputExample(gold["key"], gold["instruction_id_list"], gold["prompt"], gold["kwargs"])
-    followed = check(given, text).follow_instruction_list
-    status = CORRECT if all(followed) else WRONG if text.strip() else NO_ANSWER
-    return {"status": status, "followed": sum(followed)}
-
-
-GRADERS: dict[str, Callable[..., dict]] = {"math500": grade_math, "ifeval": grade_ifeval}
-
-
 # --- all of them, safely
 
 
@@ -218,8 +119,8 @@ def _prepare_worker() -> None:
     One answer is graded here, because Math-Verify's parser builds its tables then, and no response should pay for that.
     """
     logging.disable(logging.WARNING)
-    offline_ifeval()
-    _verify("\\boxed{0.5}", "\\frac{1}{2}")
+    graders.offline_ifeval()
+    graders.grade_math("\\boxed{0.5}", "\\frac{1}{2}", False, "strict")
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -257,6 +158,35 @@ def grade(responses: pd.DataFrame, seconds: float = 5.0) -> pd.DataFrame:
     return table
 
 
+def grade_samples(samples: pd.DataFrame, grader: str) -> pd.DataFrame:
+    """Every completion of one benchmark by two readings: with thinking stripped (strict), and as published (harness).
+
+    Args:
+        samples: `prompt, completion, gold`, of one model.
+        grader: a key of `GRADERS`.
+
+    Returns:
+        With the same index: `extracted`, `answer`, `status`, `score` (0 to 1), `asked` (instructions; else 1),
+        `published_status`, `published_score`.
+    """
+    completions = samples["completion"]
+    thinks = (
+        samples["prompt"].str.rstrip().str.endswith(THINK_OPENS).any()
+        or completions.str.contains(THINK_CLOSES, regex=False).any()
+    )
+    asked = [len(g["instruction_id_list"]) if grader == "ifeval" else 1 for g in samples["gold"]]
+    table = pd.DataFrame({"asked": asked}, index=samples.index)
+    table["answer"] = [None if isinstance(gold, dict) else str(gold) for gold in samples["gold"]]
+    for reading, prefix in {"strict": "", "harness": "published_"}.items():
+        tasks = [(grader, text, gold, thinks, reading) for text, gold in zip(completions, samples["gold"], strict=True)]
+        graded = _grade_safely(tasks, SECONDS.get(grader, 5.0))
+        table[f"{prefix}status"] = [row["status"] for row in graded]
+        table[f"{prefix}score"] = [row["followed"] / n for row, n in zip(graded, asked, strict=True)]
+        if reading == "strict":
+            table["extracted"] = [row["extracted"] for row in graded]
+    return table
+
+
 def _grade_safely(tasks: list[tuple], seconds: float) -> list[dict]:
     """`_grade_one` of every task; one that is killed is `not graded`, and the next goes on in a new process."""
     spawn = multiprocessing.get_context("spawn")  # a notebook has threads, which a fork would break
@@ -268,5 +198,5 @@ def _grade_safely(tasks: list[tuple], seconds: float) -> list[dict]:
             try:
                 graded.append(future.result())
             except Exception:  # out of time or memory, a dead worker, or whatever a parser raises on hostile text
-                graded.append({"status": NOT_GRADED, "followed": 0})
+                graded.append({"status": NOT_GRADED, "followed": 0, "extracted": None})
     return graded

@@ -25,7 +25,7 @@ import zlib
 from decimal import Decimal
 
 from mathtransfer import sandbox
-from mathtransfer.grading import CORRECT, NO_ANSWER, WRONG, split_thinking
+from mathtransfer.graders import CORRECT, NO_ANSWER, WRONG, split_thinking
 
 SECONDS = 6.0  # for one test; the benchmark's own limit
 # The wording of evalchemy's LiveCodeBench task, from the paper authors' repository (MIT): what comes before a question
@@ -185,10 +185,10 @@ def grade_code(response: str, gold: dict, thinks: bool, reading: str) -> dict:
     public, private = read_tests(gold)
     code = last_code_block(response, thinks, reading)
     if code is None:
-        return {"status": NO_ANSWER, "followed": 0}
+        return {"status": NO_ANSWER, "followed": 0, "extracted": None}
     tests = (private or public) if reading == "harness" else public + private
     passed = all(_passes(code, gold, test, reading) for test in tests)
-    return {"status": CORRECT if passed else WRONG, "followed": int(passed)}
+    return {"status": CORRECT if passed else WRONG, "followed": int(passed), "extracted": code}
 
 
 def last_code_block(response: str, thinks: bool, reading: str) -> str | None:

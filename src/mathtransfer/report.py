@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from transformers import PreTrainedTokenizerBase
 
 from mathtransfer import GROUPS, evaluate, generate, latent, models, runs, tokens, transfer, weights
 from mathtransfer.report_page import Finding, figures, findings, group_name, page
@@ -74,7 +74,7 @@ def run(
         raise ValueError("scores need a suite: name one, or leave scores out")
     chosen = choose_prompts(prompts, suite, n)
     for model in (base, tuned):
-        _check_checkpoint(model)
+        models.check_checkpoint(models.resolve(model))
     asked = {"base": base, "tuned": tuned, "prompts": prompts, "suite": suite, "n": n, "scores": scores, **settings}
     try:
         with runs.run_folder(str(final), "report", asked, base_fingerprint=models.fingerprint(base)) as folder:
@@ -93,13 +93,6 @@ def _check_nothing_is_lost(folder: Path) -> None:
         raise FileExistsError(f"{folder} is a file: name a folder")
     if folder.exists() and (others := sorted({path.name for path in folder.iterdir()} - FILES)):
         raise FileExistsError(f"{folder} holds {others[0]}, which is no part of a report: name another folder")
-
-
-def _check_checkpoint(model: str) -> None:
-    name = models.resolve(model)
-    if Path(name, "adapter_config.json").is_file() and not Path(name, "config.json").is_file():
-        raise ValueError(f"{model} is an adapter without the model's weights: merge it into its base and save that")
-    models.check_checkpoint(name)
 
 
 # --- prompts
@@ -143,7 +136,7 @@ def choose_prompts(file: str, suite: str, n: int) -> pd.DataFrame:
     """
     if bool(file) == bool(suite):
         raise ValueError("name either a suite or a text file of prompts, and not both")
-    return read_prompts(file) if file else evaluate.prompts(suite, list(GROUPS), split="evaluation", n=n)
+    return read_prompts(file) if file else evaluate.prompts(suite, list(GROUPS), evaluate.Asking(n=n))
 
 
 # --- measuring
@@ -175,8 +168,8 @@ def compare(
     Raises:
         FileNotFoundError, ValueError: a checkpoint is missing or damaged, the tokenizers differ, or there is no prompt.
     """
-    tokenizer = _tokenizer(tuned)
-    models.check_same_vocabulary(tokenizer, _tokenizer(base))
+    tokenizer = models.load_tokenizer(tuned)
+    models.check_same_vocabulary(tokenizer, models.load_tokenizer(base))
     encoded = generate.encode(tokenizer, list(prompts["prompt"]), chat)
     prompts = prompts.reset_index(drop=True)
     print("weights", flush=True)
@@ -185,11 +178,10 @@ def compare(
         raise ValueError(f"there are numbers that are not finite in {damaged[0]} ({len(damaged)} tensors have some)")
     load_base, load_tuned = partial(models.load_model, base), partial(models.load_model, tuned)
     print(f"completions of {len(prompts)} prompts", flush=True)
-    completions = generate.complete(
-        load_tuned(), tokenizer, encoded, "sampled", max_tokens=max_tokens, seed=seed, batch_size=batch_size
-    )
+    decoding = generate.Decoding(max_tokens, generate.DECODINGS["sampled"])
+    completions = generate.Transformers(load_tuned(), tokenizer, batch_size).complete(encoded, decoding, seed)
     print("token drift", flush=True)
-    sequences = list(zip(encoded, completions, strict=True))
+    sequences = [(prompt, completion.tokens) for prompt, completion in zip(encoded, completions, strict=True)]
     drift = tokens.token_drift(load_tuned, load_base, sequences, together=together, batch_size=batch_size)
     drift = tokens.describe(drift, tokenizer).join(prompts["group"], on="text")
     print("latent drift", flush=True)
@@ -199,14 +191,6 @@ def compare(
         print(f"scores on the suite {suite}", flush=True)
         gains, indices = _scores(load_base, load_tuned, tokenizer, suite, prompts, seed)
     return Comparison(changes, whole, layers, drift, gains, indices, left_out)
-
-
-def _tokenizer(model: str) -> PreTrainedTokenizerBase:
-    """A model's tokenizer; transformers gives a folder without one a tokenizer that knows its special tokens only."""
-    tokenizer = models.load_tokenizer(model)
-    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
-        raise ValueError(f"{model} has no tokenizer: copy its base's tokenizer files into its folder")
-    return tokenizer
 
 
 def _latent(load_base, load_tuned, tokenizer, prompts, batch_size) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
@@ -236,11 +220,12 @@ def _scores(load_base, load_tuned, tokenizer, suite, prompts, seed) -> tuple[pd.
     n = int(prompts.groupby("benchmark").size().max())
     answers = []
     for name, load in {"base": load_base, "tuned": load_tuned}.items():
-        _, samples = evaluate.evaluate(
-            load(), tokenizer, suite, list(GROUPS), split="evaluation", n=n, seed=seed, batch_size=64
-        )
-        mean = samples.groupby(["group", "benchmark", "question"], sort=False)["correct"].mean().reset_index()
-        answers.append(mean.assign(model=name, value=100.0 * mean["correct"]))
+        engine = generate.Transformers(load(), tokenizer)
+        parts = evaluate.questions(suite, list(GROUPS), evaluate.Asking(n=n), tokenizer, engine.budget)
+        with tempfile.TemporaryDirectory() as unfinished:
+            _, samples = evaluate.evaluate(engine, parts, seed=seed, folder=Path(unfinished))
+        mean = samples.groupby(["group", "benchmark", "question"], sort=False)["score"].mean().reset_index()
+        answers.append(mean.assign(model=name, value=100.0 * mean["score"]))
     answers = pd.concat(answers, ignore_index=True)[["model", "group", "benchmark", "question", "value"]]
     pairs = answers.pivot(index=["group", "benchmark", "question"], columns="model", values="value").reset_index()
     rows = []

@@ -29,7 +29,7 @@ def read_answers(folder: str | Path) -> pd.DataFrame:
         read_manifest(run, "evaluate")
         who = pd.read_csv(run / "scores.csv").iloc[0]
         samples = pd.read_parquet(run / "samples.parquet")
-        accuracy = 100 * samples.groupby(["group", "benchmark", "question"], sort=False)["correct"].mean()
+        accuracy = 100 * samples.groupby(["group", "benchmark", "question"], sort=False)["score"].mean()
         tables.append(accuracy.rename("accuracy").reset_index().assign(setting=who["setting"], seed=who["seed"]))
     if not tables:
         raise FileNotFoundError(f"no finished evaluation in {folder}: run `make book` first")

@@ -117,12 +117,9 @@ def _folder(model: str, revision: str | None) -> Path:
     """The folder of a whole checkpoint, downloaded if it is a hub id."""
     name = models.resolve(model)
     if not Path(name).is_dir():
-        models.check_checkpoint(name)  # refuses what is neither a folder nor a hub id
+        models.check_checkpoint(name, revision)  # refuses what is neither a folder nor on the hub
         name = snapshot_download(name, revision=revision, allow_patterns=["*.safetensors", "*.json"])
     folder = Path(name)
-    adapter = any((folder / file).is_file() for file in ("adapter_config.json", "adapter_model.safetensors"))
-    if adapter and not _weight_files(folder):
-        raise ValueError(f"{model} is an adapter without the model's weights: merge it into its base and save that")
     index = folder / "model.safetensors.index.json"
     shards = set(json.loads(index.read_text()).get("weight_map", {}).values()) if index.is_file() else set()
     if missing := sorted(shard for shard in shards if not (folder / shard).is_file()):

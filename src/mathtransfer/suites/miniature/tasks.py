@@ -21,9 +21,3 @@ def extract(completion: str) -> str:
 def correct(completion: str, answer: str) -> bool:
     """Whether a completion gives the answer, word for word."""
     return extract(completion) == answer
-
-
-def process_results(doc: dict, results: list) -> dict[str, float]:
-    """Accuracy of one problem: the share of its sampled completions that give the answer."""
-    completions = results[0] if isinstance(results[0], list) else results
-    return {"accuracy": sum(correct(c, doc["answer"]) for c in completions) / len(completions)}
