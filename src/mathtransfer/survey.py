@@ -176,7 +176,7 @@ def indices(scores: pd.DataFrame, metric: str = ACCURACY) -> pd.DataFrame:
     measured = set(ours["model"])
     bases = {model: base for model, base in published.bases().items() if {model, base} <= measured}
     if not bases:
-        return pd.DataFrame(columns=[*INDEX_COLUMNS])
+        return pd.DataFrame(columns=INDEX_COLUMNS)
     grid = published.scores()[["model", "group", "benchmark"]]
     grid = grid[grid["model"].isin({*bases, *bases.values()})]
     filled = grid.merge(ours[["model", "group", "benchmark", "value", "stderr"]], how="left")
@@ -190,8 +190,8 @@ def evidence(scores: pd.DataFrame) -> list[Evidence]:
     ours = scores[scores["metric"] == ACCURACY].rename(columns={"value": "score"})
     gains = published.gains(ours[["model", "group", "benchmark", "score"]])
     counts = gains["model"].value_counts()
-    whole = set(counts.index[counts == len(published.table("benchmarks"))])
-    if audit.RL_14B not in whole or not whole & set(audit.SFT_14B):
+    whole = set(counts.index[counts == len(published.table("benchmarks"))]) & {audit.RL_14B, *audit.SFT_14B}
+    if audit.RL_14B not in whole or len(whole) < 2:
         return []
-    asked = ours.loc[ours["model"].isin({audit.RL_14B, *audit.SFT_14B}), "n"].min()
+    asked = ours.loc[ours["model"].isin(whole), "n"].min()
     return audit.controlled_evidence(gains[gains["model"].isin(whole)], f"{asked} questions or more a benchmark")
