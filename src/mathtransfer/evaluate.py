@@ -6,6 +6,8 @@ it was asked for, and as the paper's harness grades; see `graders`.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import math
 import zlib
@@ -21,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mathtransfer import GROUPS, generate, grading, hub
 from mathtransfer.generate import Completion, Decoding, Engine
-from mathtransfer.graders import CORRECT, NO_ANSWER, WRONG
+from mathtransfer.graders import NO_ANSWER
 
 SUITES_FOLDER = Path(__file__).parent / "suites"
 # Folders of lm-evaluation-harness's own tasks that the suite `paper` uses.
@@ -130,7 +132,8 @@ def evaluate(engine: Engine, parts: list[Part], *, seed: int, folder: Path) -> t
         answer = _choose if part.choices else _complete
         samples.append(answer(engine, part, seed, folder / part.name))
     samples = pd.concat(samples, ignore_index=True)
-    return scores(samples), samples.drop(columns=["gold", "ids"])
+    samples = samples.join(grading.grade_samples(samples)).drop(columns=["gold", "ids", "grader"])
+    return scores(samples), samples
 
 
 def prompts(suite: str, groups: list[str], asking: Asking) -> pd.DataFrame:
@@ -181,12 +184,13 @@ def _parts(
 
 def _part(group, benchmark, name, grader, task: ConfigurableTask, asking: Asking, tokenizer) -> Part:
     render = generate.chat_renderer(tokenizer, asking.chat, asking.think) if asking.chat else None
-    task.build_all_requests(
-        system_instruction=asking.system or None,
-        apply_chat_template=bool(asking.chat),
-        fewshot_as_multiturn=False,  # the examples are part of the user's turn, as in the authors' runs
-        chat_template=render,
-    )
+    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that would end up in the pages of the book
+        task.build_all_requests(
+            system_instruction=asking.system or None,
+            apply_chat_template=bool(asking.chat),
+            fewshot_as_multiturn=False,  # the examples are part of the user's turn, as in the authors' runs
+            chat_template=render,
+        )
     by_question: dict[int, list[Instance]] = {}
     for instance in task.instances:
         by_question.setdefault(instance.doc_id, []).append(instance)
@@ -219,7 +223,7 @@ def _source(data: dict, data_root: str) -> str:
 
 
 def _complete(engine: Engine, part: Part, seed: int, folder: Path) -> pd.DataFrame:
-    """Samples of a task whose answers are written, graded."""
+    """Samples of a task whose answers are written."""
 
     def work(chunk: list[list[int]], start: int) -> list[Completion]:
         return engine.complete(chunk, part.decoding, zlib.crc32(f"{seed}|{part.name}|{start}".encode()))
@@ -229,7 +233,7 @@ def _complete(engine: Engine, part: Part, seed: int, folder: Path) -> pd.DataFra
     table["completion"] = [completion.text for completion in completions]
     for column in ("tokens", "logprobs", "finished"):
         table[column] = [getattr(completion, column) for completion in completions]
-    return table.join(grading.grade_samples(table, part.grader))
+    return table
 
 
 def _choose(engine: Engine, part: Part, seed: int, folder: Path) -> pd.DataFrame:
@@ -245,25 +249,14 @@ def _choose(engine: Engine, part: Part, seed: int, folder: Path) -> pd.DataFrame
         return [Completion(ids, [value], "", True) for (_, ids), value in zip(chunk, found, strict=True)]
 
     values = iter(generate.in_chunks(sequences, work, folder, part.name))
-    table, rows = _rows(part), []
+    best, golds = [], []
     for request, choices in zip(part.requests, part.choices, strict=True):
-        scored = [next(values) for _ in choices]
-        best = max(range(len(choices)), key=lambda i: scored[i].logprobs[0])
-        status = CORRECT if best == request.gold else WRONG
-        rows.append(
-            {
-                "completion": choices[best],
-                "tokens": scored[best].tokens,
-                "logprobs": scored[best].logprobs,
-                "finished": True,
-                "extracted": choices[best],
-                "answer": choices[request.gold],
-                "asked": 1,
-                **{"status": status, "score": float(status == CORRECT)},
-                **{"published_status": status, "published_score": float(status == CORRECT)},
-            }
-        )
-    return table.join(pd.DataFrame(rows))
+        scored = [(next(values), choice) for choice in choices]
+        best.append(max(scored, key=lambda pair: pair[0].logprobs[0]))
+        golds.append(choices[request.gold])
+    table = _rows(part).assign(gold=golds, completion=[choice for _, choice in best], finished=True)
+    table["tokens"], table["logprobs"] = zip(*[(found.tokens, found.logprobs) for found, _ in best], strict=True)
+    return table
 
 
 def _split(tokenizer: PreTrainedTokenizerBase, request: Request, choice: str) -> generate.Sequence:
@@ -275,7 +268,7 @@ def _split(tokenizer: PreTrainedTokenizerBase, request: Request, choice: str) ->
 
 
 def _rows(part: Part) -> pd.DataFrame:
-    task = {"group": part.group, "benchmark": part.benchmark, "part": part.name}
+    task = {"group": part.group, "benchmark": part.benchmark, "part": part.name, "grader": part.grader}
     return pd.DataFrame([task | vars(request) for request in part.requests])
 
 

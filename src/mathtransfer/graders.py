@@ -151,7 +151,7 @@ def grade_ifeval(response: str, gold: dict, thinks: bool, reading: str) -> dict:
     check = loose if reading == "lenient" else strict
     given = checkers.InputExample(gold["key"], gold["instruction_id_list"], gold["prompt"], gold["kwargs"])
     followed = check(given, text).follow_instruction_list
-    status = CORRECT if all(followed) else WRONG if text.strip() else NO_ANSWER
+    status = NO_ANSWER if not re.search(r"\w", text) else CORRECT if all(followed) else WRONG
     return {"status": status, "followed": sum(followed), "extracted": None}
 
 
@@ -234,13 +234,18 @@ def grade_coqa(response: str, gold: list[str], thinks: bool, reading: str) -> di
 
     text = response if reading == "harness" else split_thinking(response, thinks)[1]
     line = text.strip().split("\n")[0]
-    if not line:
+    if not re.search(r"\w", line):
         return _graded(NO_ANSWER)
     followed = em(gold, line) if reading == "harness" else max(compute_exact(answer, line) for answer in gold)
     return {"status": CORRECT if followed else WRONG, "followed": followed, "extracted": line}
 
 
 # --- the others
+
+
+def grade_likeliest(response: str, gold: str, thinks: bool, reading: str) -> dict:
+    """A choice that was taken by its likelihood, and not written: no format can fail."""
+    return _graded(CORRECT if response == gold else WRONG, response)
 
 
 def grade_miniature(response: str, gold: str, thinks: bool, reading: str) -> dict:

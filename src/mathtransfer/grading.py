@@ -42,7 +42,9 @@ GRADERS: dict[str, Callable[..., dict]] = {
     "gpqa_diamond": graders.grade_choice,
     "livecodebench_v2": grade_code,
     "acpbench_mcq": graders.grade_planning,
+    "headqa": graders.grade_likeliest,
     "coqa": graders.grade_coqa,
+    "mc_taco": graders.grade_likeliest,
     "ifeval": graders.grade_ifeval,
     "halueval": graders.grade_judgement,
     "miniature": graders.grade_miniature,
@@ -113,14 +115,16 @@ def describe(response: str, thinks: bool) -> dict[str, bool]:
 # --- all of them, safely
 
 
-def _prepare_worker() -> None:
-    """In a worker: import what grading needs and cap the memory.
+def _prepare_worker(names: set[str]) -> None:
+    """In a worker: import what some graders need and cap the memory.
 
     One answer is graded here, because Math-Verify's parser builds its tables then, and no response should pay for that.
     """
     logging.disable(logging.WARNING)
-    graders.offline_ifeval()
-    graders.grade_math("\\boxed{0.5}", "\\frac{1}{2}", False, "strict")
+    if "ifeval" in names:
+        graders.offline_ifeval()
+    if any(GRADERS[name] in (graders.grade_math, graders.grade_olympiad) for name in names):
+        graders.grade_math("\\boxed{0.5}", "\\frac{1}{2}", False, "strict")
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -158,42 +162,40 @@ def grade(responses: pd.DataFrame, seconds: float = 5.0) -> pd.DataFrame:
     return table
 
 
-def grade_samples(samples: pd.DataFrame, grader: str) -> pd.DataFrame:
-    """Every completion of one benchmark by two readings: with thinking stripped (strict), and as published (harness).
+def grade_samples(samples: pd.DataFrame) -> pd.DataFrame:
+    """Every completion of one model by two readings: with thinking stripped (strict), and as published (harness).
 
     Args:
-        samples: `prompt, completion, gold`, of one model.
-        grader: a key of `GRADERS`.
+        samples: `part, grader` (a key of `GRADERS`), `prompt, completion, gold`.
 
     Returns:
         With the same index: `extracted`, `answer`, `status`, `score` (0 to 1), `asked` (instructions; else 1),
         `published_status`, `published_score`.
     """
-    completions = samples["completion"]
-    thinks = (
-        samples["prompt"].str.rstrip().str.endswith(THINK_OPENS).any()
-        or completions.str.contains(THINK_CLOSES, regex=False).any()
-    )
-    asked = [len(g["instruction_id_list"]) if grader == "ifeval" else 1 for g in samples["gold"]]
+    opens = samples["prompt"].str.rstrip().str.endswith(THINK_OPENS)
+    closes = samples["completion"].str.contains(THINK_CLOSES, regex=False)
+    thinks = (opens | closes).groupby(samples["part"]).transform("any")
+    asked = [len(gold.get("instruction_id_list", "1")) if isinstance(gold, dict) else 1 for gold in samples["gold"]]
     table = pd.DataFrame({"asked": asked}, index=samples.index)
     table["answer"] = [None if isinstance(gold, dict) else str(gold) for gold in samples["gold"]]
-    for reading, prefix in {"strict": "", "harness": "published_"}.items():
-        tasks = [(grader, text, gold, thinks, reading) for text, gold in zip(completions, samples["gold"], strict=True)]
-        graded = _grade_safely(tasks, SECONDS.get(grader, 5.0))
-        table[f"{prefix}status"] = [row["status"] for row in graded]
-        table[f"{prefix}score"] = [row["followed"] / n for row, n in zip(graded, asked, strict=True)]
-        if reading == "strict":
-            table["extracted"] = [row["extracted"] for row in graded]
+    columns = [samples["grader"], samples["completion"], samples["gold"], thinks]
+    tasks = [(*task, reading) for reading in ("strict", "harness") for task in zip(*columns, strict=True)]
+    graded = _grade_safely(tasks)
+    for prefix, own in {"": graded[: len(table)], "published_": graded[len(table) :]}.items():
+        table[f"{prefix}status"] = [row["status"] for row in own]
+        table[f"{prefix}score"] = [row["followed"] / n for row, n in zip(own, asked, strict=True)]
+    table["extracted"] = [row["extracted"] for row in graded[: len(table)]]
     return table
 
 
-def _grade_safely(tasks: list[tuple], seconds: float) -> list[dict]:
+def _grade_safely(tasks: list[tuple], seconds: float = 5.0) -> list[dict]:
     """`_grade_one` of every task; one that is killed is `not graded`, and the next goes on in a new process."""
     spawn = multiprocessing.get_context("spawn")  # a notebook has threads, which a fork would break
+    names = {name for name, *_ in tasks}
     graded = []
-    with ProcessPool(max_workers=1, initializer=_prepare_worker, context=spawn) as pool:
+    with ProcessPool(max_workers=1, initializer=_prepare_worker, initargs=[names], context=spawn) as pool:
         # Not `pool.map`: its time limit also runs while a response waits for a new process.
-        futures = [pool.schedule(_grade_one, args=[task], timeout=seconds) for task in tasks]
+        futures = [pool.schedule(_grade_one, args=[task], timeout=SECONDS.get(task[0], seconds)) for task in tasks]
         for future in futures:
             try:
                 graded.append(future.result())

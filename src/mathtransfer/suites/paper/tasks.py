@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, load_dataset
+import datasets
+from datasets import Dataset, DatasetDict
 
 from mathtransfer import hub as model_hub
 from mathtransfer.graders import offline_ifeval
@@ -80,10 +81,10 @@ def _read(path: Path) -> Iterable[dict]:
 def _download(hub: str, config: str | None, revision: str, data_files: list[str] | None, split: str) -> Iterable[dict]:
     commit = model_hub.commit(hub, revision, "dataset")
     if data_files:
-        return load_dataset(
+        return datasets.load_dataset(
             "json", data_files=[f"hf://datasets/{hub}@{commit}/{file}" for file in data_files], split=split
         )
-    return load_dataset(hub, config, revision=commit, split=split)
+    return datasets.load_dataset(hub, config, revision=commit, split=split)
 
 
 def _prepared(row: dict, fields: dict[str, list[str]], prepare: Callable[[dict], dict] | None, where: str) -> dict:
