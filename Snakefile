@@ -72,6 +72,7 @@ STUDYING = [
     "controlled_study",
     "latent_drift",
     "token_drift",
+    "paper_suite",
     "survey",
 ]
 
@@ -209,6 +210,7 @@ RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.su
 RECORDED = "results/released_generations.csv"
 
 # Evaluations of the real models: recorded ones, and those that were run here.
+SUITE_PAPER = [str(path) for path in sorted(Path("src/mathtransfer/suites/paper").rglob("*.*l"))]  # YAML, JSON lines
 SURVEYED = ["results/survey", "_build/full/runs/evaluate"]
 SURVEY_RUNS = [path for folder in SURVEYED for path in sorted(Path(folder).rglob("manifest.json"))]
 SURVEY_RUNS = [str(path) for path in SURVEY_RUNS if path.parent.suffix != ".partial"]
@@ -231,6 +233,7 @@ CHAPTERS = {
     ),
     "latent_drift": (manifests("latent_drift"), [f"{EVIDENCE}/latent_drift.csv"], {}),
     "token_drift": (manifests("token_drift"), [f"{EVIDENCE}/token_drift.csv"], {}),
+    "paper_suite": (SUITE_PAPER, [], {}),
     "survey": (
         [MODELS, *SURVEY_RUNS],
         [f"{EVIDENCE}/survey.csv"],

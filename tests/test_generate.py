@@ -137,3 +137,67 @@ def test_bad_requests_are_refused(base):
         generate.load_engine("transformers", "miniature", budget=4096)
     with pytest.raises(ValueError, match="prompt 1 has 9 tokens and the budget for prompt and completion is 8"):
         generate.Transformers(model, tokenizer, budget=8).complete([[5], [5] * 9], generate.Decoding(4))
+
+
+def test_finished_chunks_are_not_made_again(tmp_path):
+    """Interrupted in the third of four chunks, while it was written too."""
+    items, made = [[number] for number in range(10)], []
+
+    def work(chunk, start):
+        if start == 6 and len(made) < 3:
+            raise KeyboardInterrupt
+        made.append(start)
+        return [generate.Completion(item, [-0.5], f"number {item[0]}", start < 9) for item in chunk]
+
+    with pytest.raises(KeyboardInterrupt):
+        generate.in_chunks(items, work, tmp_path, "numbers", size=3)
+    (tmp_path / "000006.partial").write_bytes(b"half")
+    made.append("interrupted")
+    found = generate.in_chunks(items, work, tmp_path, "numbers", size=3)
+    assert made == [0, 3, "interrupted", 6, 9]
+    assert found == [generate.Completion([n], [-0.5], f"number {n}", n < 9) for n in range(10)]
+
+
+def test_chosen_tokens_log_probabilities(base, prompts):
+    """Sampled at another temperature or greedy, they are those of the model's own distribution."""
+    model, tokenizer = base
+    for decoding in (generate.Decoding(12), generate.Decoding(12, 0.6, 0.95)):
+        for prompt, found in zip(
+            prompts, generate.Transformers(model, tokenizer).complete(prompts, decoding), strict=True
+        ):
+            with torch.no_grad():
+                logits = model(torch.tensor([prompt + found.tokens])).logits[0].double()
+            expected = logits.log_softmax(-1)[range(len(prompt) - 1, len(prompt) + len(found.tokens) - 1), found.tokens]
+            assert found.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
+            assert found.finished == (found.tokens[-1] == 1)
+
+
+def test_stop_strings_end_a_completion(base, prompts):
+    """The text is cut before the string; the tokens end with the one that completes it."""
+    engine, tokenizer = generate.Transformers(*base), base[1]
+    whole = engine.complete(prompts, generate.Decoding(12))
+    stop = max(whole, key=lambda completion: len(completion.tokens)).text.split()[2]
+    for long, short in zip(whole, engine.complete(prompts, generate.Decoding(12, stop=(stop, "never"))), strict=True):
+        before, found, _ = long.text.partition(stop)
+        assert short.text == (before if found else long.text) and short.finished == (long.finished or bool(found))
+        assert long.tokens[: len(short.tokens)] == short.tokens
+        if found:
+            assert stop in tokenizer.decode(short.tokens) and stop not in tokenizer.decode(short.tokens[:-1])
+
+
+def test_a_budget_holds_for_prompt_and_completion(base, prompts):
+    budget = max(map(len, prompts)) + 2
+    found = generate.Transformers(*base, budget=budget).complete(prompts, generate.Decoding(12))
+    whole = generate.Transformers(*base).complete(prompts, generate.Decoding(12))
+    for prompt, short, long in zip(prompts, found, whole, strict=True):
+        assert short.tokens == long.tokens[: budget - len(prompt)]
+
+
+def test_thinking_is_switched_in_the_template():
+    tokenizer = vocabulary.build_tokenizer()
+    tokenizer.chat_template = "{{ messages[0]['content'] }}{% if not enable_thinking %} no{% endif %} thought"
+    for think, expected in {True: "why thought", False: "why no thought", None: "why no thought"}.items():
+        assert generate.chat_renderer(tokenizer, True, think)([{"role": "user", "content": "why"}]) == expected
+    tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    with pytest.raises(ValueError, match="cannot switch thinking on or off: set think to None"):
+        generate.chat_renderer(tokenizer, True, False)

@@ -125,21 +125,26 @@ def train_command(out: Path) -> list[str]:
     return papermill("runs/train", out.with_suffix(".ipynb"), out=out, **values)
 
 
+def kill_once(command: list[str], ready) -> None:
+    """Start a run and kill it with -9, kernel and all, once it is ready for that."""
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not ready() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    killed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for part in killed:
+        part.kill()
+    psutil.wait_procs(killed)
+
+
 def test_kill_and_repeat_give_the_same_bits(tmp_path):
     """One run to its end, and one that is killed with -9 in the middle and started again."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     done = run(train_command(whole))
     assert done.returncode == 0, done.stderr[-2000:]
 
-    process = subprocess.Popen(train_command(cut), cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
     checkpoints = tmp_path / "cut.partial" / "checkpoints"
-    deadline = time.monotonic() + 120
-    while not list(checkpoints.glob("checkpoint-2/whole")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    killed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]  # the kernel too
-    for part in killed:
-        part.kill()
-    psutil.wait_procs(killed)
+    kill_once(train_command(cut), lambda: list(checkpoints.glob("checkpoint-2/whole")))
     assert list(checkpoints.glob("checkpoint-*/whole")), "the run was to be killed after a checkpoint"
     assert not cut.exists()
     with pytest.raises(FileNotFoundError):
@@ -150,6 +155,26 @@ def test_kill_and_repeat_give_the_same_bits(tmp_path):
     assert (whole / "log.csv").read_bytes() == (cut / "log.csv").read_bytes()
     assert models.fingerprint(str(whole / "checkpoint")) == models.fingerprint(str(cut / "checkpoint"))
     assert not list(cut.glob("checkpoints"))
+
+
+def test_a_killed_evaluation_goes_on_at_its_last_chunk(smoke_study, tmp_path):
+    """Its tables are those of the run that was never killed, and what was finished is not made again."""
+    cut, chunks = tmp_path / "cut", tmp_path / "cut.partial" / "completions"
+    name = next(path.name for path in sorted((smoke_study / "runs" / "train").iterdir()))
+    model = smoke_study / "runs" / "train" / name / "checkpoint"
+    command = papermill("runs/evaluate", tmp_path / "cut.ipynb", out=cut, model=model, tier="smoke", n=8, batch_size=64)
+    kill_once(command, lambda: len(list(chunks.glob("*/*.parquet"))) > 3)
+    finished = {path: path.stat().st_mtime_ns for path in chunks.glob("*/*.parquet")}
+    assert finished and not cut.exists(), "the run was to be killed between two chunks"
+    kill_once(command, lambda: set(chunks.glob("*/*.parquet")) > set(finished))
+    assert finished.items() <= {path: path.stat().st_mtime_ns for path in chunks.glob("*/*.parquet")}.items()
+
+    done = run(command)
+    assert done.returncode == 0, done.stderr[-2000:]
+    whole = smoke_study / "runs" / "evaluate" / name
+    assert (cut / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
+    assert pd.read_parquet(cut / "samples.parquet").equals(pd.read_parquet(whole / "samples.parquet"))
+    assert not (cut / "completions").exists()
 
 
 def test_two_runs_of_one_seed_give_the_same_tables(smoke_study, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import math
 import zlib
@@ -149,6 +150,20 @@ def prompts(suite: str, groups: list[str], asking: Asking) -> pd.DataFrame:
         if request.sample == 0
     ]
     return pd.DataFrame(rows)
+
+
+def notes(suite: str) -> dict[str, str]:
+    """What the task file of each benchmark of a suite says in its head: source, licence, differences from the paper.
+
+    Raises:
+        ValueError: there is no such suite.
+    """
+    check_suite(suite, [])
+    heads = {}
+    for path in sorted((SUITES_FOLDER / suite).glob("[a-z]*.yaml")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        heads[path.stem] = " ".join(line[2:] for line in itertools.takewhile(lambda line: line.startswith("# "), lines))
+    return heads
 
 
 # --- questions

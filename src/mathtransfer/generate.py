@@ -78,7 +78,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompts: list[str], chat: bool = 
     if not chat:
         begins = tokenizer.bos_token or ""
         return [
-            tokenizer(prompt, add_special_tokens=not (begins and prompt.startswith(begins))).input_ids
+            tokenizer(
+                prompt,
+                add_special_tokens=not (begins and prompt.startswith(begins)),
+                verbose=False,  # `room` tells of prompts that are too long
+            ).input_ids
             for prompt in prompts
         ]
     render = chat_renderer(tokenizer, True)

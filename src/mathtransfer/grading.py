@@ -116,15 +116,16 @@ def describe(response: str, thinks: bool) -> dict[str, bool]:
 
 
 def _prepare_worker(names: set[str]) -> None:
-    """In a worker: import what some graders need and cap the memory.
+    """In a worker: let some graders import what they need and build their tables, and cap the memory.
 
-    One answer is graded here, because Math-Verify's parser builds its tables then, and no response should pay for that.
+    Every one grades something here, because no response should pay for that with its time.
     """
     logging.disable(logging.WARNING)
     if "ifeval" in names:
         graders.offline_ifeval()
-    if any(GRADERS[name] in (graders.grade_math, graders.grade_olympiad) for name in names):
-        graders.grade_math("\\boxed{0.5}", "\\frac{1}{2}", False, "strict")
+    for name in names - {"ifeval", "livecodebench_v2"}:
+        for reading in READINGS:
+            GRADERS[name]("\\boxed{0.5}", ["0.5"] if name == "coqa" else "\\frac{1}{2}", False, reading)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
