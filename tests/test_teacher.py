@@ -305,8 +305,8 @@ def test_finished_chunks_are_not_asked_again(tmp_path):
     rest = KnownTexts(texts[generate.CHUNK :])
     resumed = sampled(rest, problems, tmp_path / "cut", 1)
     assert rest.asked == [600 - generate.CHUNK]
+    assert list(resumed["completion"]) == texts
     assert (resumed["status"] == teacher.VERIFIED).all()
-    assert resumed.equals(sampled(KnownTexts(texts), problems, tmp_path / "whole", 1))
 
 
 def test_a_killed_notebook_goes_on_and_gives_the_same_tables(base, tmp_path):
