@@ -204,6 +204,25 @@ rule report:
         PAPERMILL
 
 
+# The base as its own teacher, as an example of that page.
+rule teacher:
+    input:
+        notebook=notebook("runs/teacher"),
+        model=BASE_FILES,
+    output:
+        manifest=f"{RUNS}/teacher/base/manifest.json",
+        executed=f"{EXECUTED}/runs/teacher--base.ipynb",
+    params:
+        touched=touched("runs/teacher"),
+        values=json.dumps({"model": BASE, **SIZE["teacher"], "out": f"{RUNS}/teacher/base"}),
+    log:
+        f"{ROOT}/logs/teacher--base.log",
+    benchmark:
+        f"{ROOT}/timings/teacher--base.tsv"
+    shell:
+        PAPERMILL
+
+
 # The authors' released generations, where the user has them; without them their chapter reads recorded results.
 DATA_ROOT = config.get("data_root", "data")
 RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.suffix in (".json", ".jsonl")]
@@ -275,6 +294,7 @@ rule book:
     input:
         chapters=[f"{EXECUTED}/chapters/{chapter}.ipynb" for chapter in CHAPTERS],
         runs=[f"{EXECUTED}/runs/{kind}--{EXAMPLE}.ipynb" for kind in ("train", "evaluate", "latent_drift", "token_drift", "report")],
+        teacher=f"{EXECUTED}/runs/teacher--base.ipynb",
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and path.suffix != ".pyc"],
         configuration=["_config.yml", "_toc.yml"],
     output:

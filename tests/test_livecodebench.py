@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mathtransfer import livecodebench, sandbox
-from mathtransfer.grading import CORRECT, NO_ANSWER, WRONG
+from mathtransfer.graders import CORRECT, NO_ANSWER, WRONG
 from mathtransfer.livecodebench import code_prompt, grade_code, last_code_block, read_tests
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT, run
 
-from mathtransfer import audit, grading, ledger, published, runs, survey
+from mathtransfer import audit, graders, ledger, published, runs, survey
 from mathtransfer.survey import ACCURACY, AS_PUBLISHED, NO_ANSWER
 
 MODELS = ROOT / "config" / "models.yaml"
@@ -140,8 +140,8 @@ def test_answers_are_correct_wrong_or_missing(tmp_path):
     shares = survey.answers(read(tmp_path)).pivot(index="benchmark", columns="status", values="share")
     paper = published.scores().query("model == @PAIR[1]").set_index("benchmark")["value"]
     assert shares.sum(axis=1).tolist() == pytest.approx([100] * 12)
-    assert shares[grading.CORRECT].to_dict() == pytest.approx(paper.to_dict())
-    assert shares[grading.WRONG].to_dict() == pytest.approx((0.6 * (100 - paper)).to_dict())
+    assert shares[graders.CORRECT].to_dict() == pytest.approx(paper.to_dict())
+    assert shares[graders.WRONG].to_dict() == pytest.approx((0.6 * (100 - paper)).to_dict())
 
 
 # --- beside the paper

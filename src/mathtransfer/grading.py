@@ -189,6 +189,26 @@ def grade_samples(samples: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def verify(samples: pd.DataFrame, grader: str) -> pd.DataFrame:
+    """Every completion by the strict reading alone, as rejection sampling wants it.
+
+    Args:
+        samples: `prompt, completion, gold`. A completion begins in thought where its own prompt ends with the opening
+            tag; unlike for `grade_samples`, a tag in another completion says nothing about it.
+        grader: a key of `GRADERS`.
+
+    Returns:
+        With the same index: `status` and `extracted`.
+    """
+    thinks = samples["prompt"].str.rstrip().str.endswith(THINK_OPENS)
+    tasks = [
+        (grader, text, gold, begins, "strict")
+        for text, gold, begins in zip(samples["completion"], samples["gold"], thinks, strict=True)
+    ]
+    graded = _grade_safely(tasks)
+    return pd.DataFrame(graded, columns=["status", "extracted"], index=samples.index)
+
+
 def _grade_safely(tasks: list[tuple], seconds: float = 5.0) -> list[dict]:
     """`_grade_one` of every task; one that is killed is `not graded`, and the next goes on in a new process."""
     spawn = multiprocessing.get_context("spawn")  # a notebook has threads, which a fork would break

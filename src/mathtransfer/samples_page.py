@@ -12,7 +12,7 @@ from html import escape
 import pandas as pd
 
 from mathtransfer.charts import COLOURS
-from mathtransfer.grading import CORRECT, NO_ANSWER, WRONG
+from mathtransfer.graders import CORRECT, NO_ANSWER, WRONG
 
 LIMIT = 2_000_000  # bytes of embedded data
 FIELDS = ("benchmark", "question", "sample", "status", "prompt", "completion", "answer")

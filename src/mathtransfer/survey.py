@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from mathtransfer import audit, grading, published, transfer
+from mathtransfer import audit, graders, published, transfer
 from mathtransfer.audit import Evidence
 from mathtransfer.runs import TIDY, read_manifest, tidy
 
@@ -132,8 +132,8 @@ def answers(scores: pd.DataFrame) -> pd.DataFrame:
     key = ["model", "group", "benchmark"]
     shares = scores.pivot_table(index=key, columns="metric", values="value", sort=False)
     shares = shares.reindex(columns=[ACCURACY, NO_ANSWER]).dropna()
-    shares = shares.set_axis([grading.CORRECT, grading.NO_ANSWER], axis=1)
-    shares[grading.WRONG] = (100 - shares.sum(axis=1)).clip(lower=0)
+    shares = shares.set_axis([graders.CORRECT, graders.NO_ANSWER], axis=1)
+    shares[graders.WRONG] = (100 - shares.sum(axis=1)).clip(lower=0)
     return shares.reset_index().melt(key, var_name="status", value_name="share")
 
 
