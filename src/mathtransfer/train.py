@@ -356,8 +356,8 @@ def train(trainer: ObjectiveTrainer) -> pd.DataFrame:
         "completions/mean_length": "response_length",
         "entropy": "entropy",
     }
-    steps = [row for row in trainer.state.log_history if "reward" in row]
-    return pd.DataFrame(steps)[list(names)].rename(columns=names)
+    steps = pd.DataFrame([row for row in trainer.state.log_history if "grad_norm" in row])
+    return steps[list(names)].ffill().rename(columns=names)  # several updates share one round's responses
 
 
 def keep_final(trainer: ObjectiveTrainer, folder: Path) -> None:
