@@ -1,22 +1,29 @@
 """Every recipe at a size that a CPU takes: another model, other data, short responses, two rounds, and no vLLM.
 
-`python -m torch.distributed.run --nproc-per-node 2 tests/tiny_recipes.py FOLDER` trains all of them in two processes.
+`torchrun --nproc-per-node 2 tests/tiny_recipes.py FOLDER` trains all of them in two processes.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import sys
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
+import yaml
 
-RECIPES = Path(__file__).parent.parent / "config" / "recipes"
+CONFIG = Path(__file__).parent.parent / "config"
+RECIPES, ACCELERATE = CONFIG / "recipes", CONFIG / "accelerate"
 WORDS = [*"0123456789+=", *(f"\\boxed{{{n}}}" for n in range(19)), "so", "user", "assistant", "<think>", "</think>"]
 # As Qwen3's: an empty think block where thinking is switched off.
 TEMPLATE = (
     "{% for m in messages %}<|im_start|> {{ m.role }} {{ m.content }} <|im_end|> {% endfor %}"
     "<|im_start|> assistant{% if enable_thinking is false %} <think> </think>{% endif %}"
 )
+PEFT = importlib.util.find_spec("peft") is not None
 HARDWARE = {"use_vllm": False, "vllm_enable_sleep_mode": False}  # what a CPU cannot do
 
 
@@ -52,28 +59,31 @@ def make_base(folder: Path) -> None:
 
 
 def make_data(folder: Path) -> None:
-    """Sums with a teacher's response each, one in ten of them wrong; enough for a round of the largest recipe."""
-    rows = [
-        {"problem": f"{a} + {b} = {c} + {d} +", "answer": str((a + b - c - d) % 10), "response": "so"}
-        for a in range(10)
-        for b in range(10)
-        for c in range(4)
-        for d in range(2)
+    """Sums, enough for a round of the largest recipe; a teacher's two responses to each, the second sometimes wrong."""
+    sums = [(a, b, c) for a in range(10) for b in range(10) for c in range(8)]
+    rows = [{"problem": f"{a} + {b} + {c} =", "answer": str((a + b + c) % 10)} for a, b, c in sums]
+    pd.DataFrame(rows).to_json(folder / "problems.jsonl", orient="records", lines=True)
+    written = [
+        row | {"response": f"{'so ' * (1 + number % 3)}\\boxed{{{int(row['answer']) + slip}}}"}
+        for number, row in enumerate(rows)
+        for slip in (0, number % 2)
     ]
-    for number, row in enumerate(rows):
-        row["response"] = f"so so \\boxed{{{int(row['answer']) + (number % 10 == 0)}}}"
-    pd.DataFrame(rows).to_parquet(folder / "responses.parquet")
-    pd.DataFrame(rows).drop(columns="response").to_json(folder / "problems.jsonl", orient="records", lines=True)
+    pd.DataFrame(written).to_parquet(folder / "responses.parquet")
 
 
 def cases() -> list[tuple[str, str, dict]]:
-    """Name, recipe file and changes: every recipe, the ablation's six settings, and adapters where a recipe names them."""
+    """Name, recipe file and changes: every recipe, the ablation's six settings, and adapters for one more recipe."""
     from mathtransfer import train
 
     adapters = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
     named = [(path.stem, path.stem, {}) for path in sorted(RECIPES.glob("*.yaml")) if path.stem != "ablation"]
     ablation = [(f"ablation: {setting}", "ablation", {"setting": setting}) for setting in train.SETTINGS]
-    return [*named, *ablation, ("small_rl with adapters", "small_rl", {"lora": adapters})]
+    every = [*named, *ablation, ("small_rl with adapters", "small_rl", {"lora": adapters})]
+    return [(name, recipe, changes) for name, recipe, changes in every if PEFT or not lora_of(recipe, changes)]
+
+
+def lora_of(recipe: str, changes: dict) -> dict:
+    return (yaml.safe_load((RECIPES / f"{recipe}.yaml").read_text()) | changes).get("lora", {})
 
 
 def at_tiny_size(recipe: str, changes: dict, folder: Path) -> dict:
@@ -84,11 +94,11 @@ def at_tiny_size(recipe: str, changes: dict, folder: Path) -> dict:
     updates = own["trainer"].get("generation_batch_size", own["batch_size"]) // own["batch_size"]
     data = "responses.parquet" if train.SETTINGS[own["setting"]].sampling == "teacher" else "problems.jsonl"
     trainer = own["trainer"] | {name: value for name, value in HARDWARE.items() if name in own["trainer"]}
-    trainer["per_device_train_batch_size"] = min(256, own["batch_size"] // 2)
+    trainer["per_device_train_batch_size"] = min(1024, own["batch_size"] // 2)
     return own | {
         "model": str(folder / "base"),
         "data": str(folder / data),
-        "steps": 2 * updates,
+        "steps": max(2, updates),
         "max_completion": 6,
         "save_every": updates,
         "trainer": trainer,
@@ -116,12 +126,80 @@ def sample_alike() -> None:
     ObjectiveTrainer._generate_single_turn = together
 
 
+@contextmanager
+def one_grader():
+    """Let all runs share one grading process: each takes more than a second to start."""
+    from mathtransfer import problems, train
+
+    own = train.grader
+    with problems.math_grader() as correct:
+        train.grader = lambda data: nullcontext(correct)
+        yield
+    train.grader = own
+
+
+def step_of(model, batch) -> float:
+    """One step of AdamW on a batch, all of it on every process; the loss before it."""
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    loss = model(input_ids=batch, labels=batch).loss
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def load_base(folder: Path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder / "base")
+    return model, torch.arange(24).view(3, 8)
+
+
+def sharded_step(folder: Path) -> None:
+    """`step_of` the base, wrapped by accelerate as `config/accelerate/fsdp.yaml` says, but in float32 and on CPUs.
+
+    accelerate itself offers FSDP on accelerators only, so its parts are called: those that read the file, make the
+    plugin and shard the model with PyTorch's `fully_shard`.
+    """
+    import torch
+    from accelerate import FullyShardedDataParallelPlugin, PartialState
+    from accelerate.commands import launch
+    from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+    from accelerate.utils.launch import prepare_multi_gpu_env
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    asked = launch.launch_command_parser().parse_args(["--config_file", str(ACCELERATE / "fsdp.yaml"), __file__])
+    settings = prepare_multi_gpu_env(launch._validate_launch_command(asked)[0])
+    os.environ.update({name: value for name, value in settings.items() if name.startswith("FSDP_")})
+    state = PartialState()
+    accelerator = SimpleNamespace(
+        state=SimpleNamespace(fsdp_plugin=FullyShardedDataParallelPlugin()),
+        device=state.device,
+        mixed_precision="no",
+        is_main_process=state.is_main_process,
+    )
+    model, batch = load_base(folder)
+    wrapped = fsdp2_prepare_model(accelerator, model)
+    layers = {type(layer).__name__ for layer in wrapped.model.layers}
+    sharded = {name for name, weight in wrapped.named_parameters() if weight.to_local().numel() < weight.numel()}
+    everything = len(list(wrapped.parameters()))
+    loss = step_of(wrapped, batch)
+    weights = get_model_state_dict(wrapped, options=StateDictOptions(full_state_dict=True))
+    if state.is_main_process:
+        found = {"loss": loss, "layers": layers, "sharded": len(sharded), "all": everything, "weights": weights}
+        torch.save(found, folder / "sharded.pt")
+
+
 def main(folder: Path) -> None:
     from mathtransfer import train
 
     sample_alike()
-    for number, (_, recipe, changes) in enumerate(cases()):
-        train.run(**at_tiny_size(recipe, changes, folder), out=str(folder / "two" / str(number)))
+    with one_grader():
+        for name, recipe, changes in cases():
+            train.run(**at_tiny_size(recipe, changes, folder), out=str(folder / "two" / name.replace(" ", "-")))
+    sharded_step(folder)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 from trl import GRPOConfig, GRPOTrainer
-from trl.trainer.utils import split_tensor_dict
+from trl.trainer.utils import RepeatSampler, split_tensor_dict
 
 from mathtransfer import models, runs
 from mathtransfer.problems import Sources, Teacher, check_prompt, grader, load_problems
@@ -92,6 +92,13 @@ def check_setting(setting: str) -> Setting:
     return SETTINGS[setting]
 
 
+class EpochSampler(RepeatSampler):
+    """TRL's sampler with an order of its own for every epoch, which a run resumed in a later epoch finds again."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.generator.manual_seed(self.seed + 1_000_003 * epoch)
+
+
 class ObjectiveTrainer(GRPOTrainer):
     """TRL's trainer with the responses' weights chosen by the setting; `advantage` is what TRL computes itself."""
 
@@ -100,6 +107,15 @@ class ObjectiveTrainer(GRPOTrainer):
             raise ValueError(f"unknown weight {weight!r}: expected one of {', '.join(WEIGHTS)}")
         super().__init__(*args, **kwargs)
         self.weight = weight
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> EpochSampler:
+        return EpochSampler(
+            data_source=self.train_dataset if dataset is None else dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=self.args.generation_batch_size // self.num_generations,
+            repeat_count=self.args.steps_per_generation,
+            seed=self.args.seed,
+        )
 
     def _calculate_rewards(self, *args, **kwargs) -> Tensor:
         self._last_rewards = super()._calculate_rewards(*args, **kwargs)  # (batch, reward functions)
