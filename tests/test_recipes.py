@@ -123,17 +123,15 @@ def test_notebook_and_command_line_do_the_same(folder, tmp_path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_value_says_where_it_comes_from(path):
-    """A value has a comment, or the first of its list or of its block has one."""
-    above, said = "", False
+    """Each value has a comment beside it or right above it, or the block that it is in has one."""
+    covered, above = False, ""
     for line in path.read_text().splitlines():
-        if not line.strip():
-            continue
-        entry = re.match(r"(  )?(\w+):", line)
-        if entry and not (entry[1] and said == "block"):
-            says = "#" in line or above.startswith("#")
-            opens = line.rstrip().endswith(":")
-            assert says or opens or entry[2] in ("gradient_checkpointing",) or "vllm" in line, f"{path.name}: {line}"
-            said = "block" if not entry[1] and says else False if not entry[1] else said
+        says = "#" in line or above.startswith("#")
+        if re.match(r"\w", line):
+            covered = says and line.split("#")[0].rstrip().endswith(":")
+            assert says or line == "trainer:", line
+        elif re.match(r"  \w", line):
+            assert says or covered, line
         above = line.strip()
 
 

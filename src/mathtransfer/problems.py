@@ -138,7 +138,7 @@ def chat_prompts(
 
 
 def _token_counts(tokenizer: PreTrainedTokenizerBase, texts: pd.Series) -> pd.Series:
-    return pd.Series([len(ids) for ids in tokenizer(list(texts)).input_ids], index=texts.index)
+    return texts.map(lambda text: len(tokenizer(text).input_ids))
 
 
 def grader(data: Sources) -> AbstractContextManager[Callable[[str, str], bool]]:

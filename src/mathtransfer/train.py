@@ -160,7 +160,7 @@ class StepCallback(TrainerCallback):
         self.seed = seed
 
     def on_step_begin(self, args, state, control, **kwargs):
-        torch.manual_seed(self.seed * 1_000_003 + state.global_step + 2**40 * args.process_index)
+        torch.manual_seed(self.seed * 1_000_003 + state.global_step + 1_000_000_007 * args.process_index)
 
     def on_save(self, args, state, control, **kwargs):
         PartialState().wait_for_everyone()
