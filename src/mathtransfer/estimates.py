@@ -68,15 +68,19 @@ def adapter_parameters(config: PretrainedConfig, rank: int) -> int:
     return config.num_hidden_layers * rank * (2 * (d + a) + 2 * (d + k) + 3 * (d + f))
 
 
-def forward_flops(config: PretrainedConfig, length: int) -> tuple[float, float]:
-    """Operations of one forward pass over a sequence of `length` tokens: in the layers, and in the head.
+def layer_flops(config: PretrainedConfig, length: int) -> tuple[float, float]:
+    """Operations of one forward pass of a sequence of `length` tokens through the layers: products and attention.
 
     Attention counts all pairs of tokens, as plain kernels compute it; kernels that skip the masked half save up to half
     of that.
     """
     _, a, _, _ = layer_widths(config)
-    attention = 4 * config.num_hidden_layers * a * length**2
-    return 2.0 * layer_products(config) * length + attention, 2.0 * head_products(config) * length
+    return 2.0 * layer_products(config) * length, 4.0 * config.num_hidden_layers * a * length**2
+
+
+def forward_flops(config: PretrainedConfig, prompt: int, response: int) -> float:
+    """Operations to sample a response with a cache, or to score it; the prompt does not go through the head."""
+    return sum(layer_flops(config, prompt + response)) + 2.0 * head_products(config) * response
 
 
 def training_flops(
@@ -87,22 +91,15 @@ def training_flops(
     Args:
         prompt: tokens, which go through the layers but not through the head.
         response: tokens.
-        checkpointing: the layers' forward pass is made a second time.
+        checkpointing: the layers' forward pass is made a second time, but for its last product.
         adapters: no gradients of the frozen weights are made.
     """
-    layers, _ = forward_flops(config, prompt + response)
-    _, head = forward_flops(config, response)
+    products, attention = layer_flops(config, prompt + response)
     d, _, _, f = layer_widths(config)
-    again = layers - 2 * config.num_hidden_layers * d * f * (prompt + response)  # it stops before the last product
+    again = products + attention - 2 * config.num_hidden_layers * d * f * (prompt + response) if checkpointing else 0
     gradients = 1 if adapters else 2
-    return layers * (1 + gradients) + checkpointing * again + head * (2 + gradients)
-
-
-def sampling_flops(config: PretrainedConfig, prompt: int, response: int) -> float:
-    """Operations to sample one response with a cache: each token goes through the layers and the head once."""
-    layers, _ = forward_flops(config, prompt + response)
-    _, head = forward_flops(config, response)
-    return layers + head
+    head = 2.0 * head_products(config) * response
+    return products * (1 + gradients) + attention * 3 + again + head * (2 + gradients)
 
 
 def activation_bytes(config: PretrainedConfig, tokens: int, checkpointing: bool, half: bool) -> float:
@@ -157,8 +154,8 @@ def estimate(recipe: dict, layout: dict, assumptions: dict) -> dict[str, float]:
     trained = training_flops(config, *lengths, options["gradient_checkpointing"], bool(rank))
     # Log-probabilities of the policy that sampled, where it is not the one that is trained, and of the reference.
     scorings = (vllm or "generation_batch_size" in options) + (setting.kl > 0)
-    forwards = scorings * sampling_flops(config, *lengths)
-    sampled = on_policy * sampling_flops(config, *lengths)
+    forwards = scorings * forward_flops(config, *lengths)
+    sampled = on_policy * forward_flops(config, *lengths)
     use = assumptions["utilisation"]
     sampling = use["vllm" if vllm else "generate"]
     seconds = responses * ((trained + forwards) / use["training"] + sampled / sampling) / (gpu["peak"] * 1e12)
