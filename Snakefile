@@ -72,6 +72,7 @@ STUDYING = [
     "controlled_study",
     "latent_drift",
     "token_drift",
+    "training_recipes",
 ]
 
 
@@ -224,6 +225,7 @@ CHAPTERS = {
     ),
     "latent_drift": (manifests("latent_drift"), [f"{EVIDENCE}/latent_drift.csv"], {}),
     "token_drift": (manifests("token_drift"), [f"{EVIDENCE}/token_drift.csv"], {}),
+    "training_recipes": (["config/estimates.yaml", *map(str, sorted(Path("config/recipes").glob("*.yaml")))], [], {}),
 }
 CHAPTERS["ledger"] = (
     [table for _, tables, _ in CHAPTERS.values() for table in tables if table.startswith(EVIDENCE)],

@@ -15,7 +15,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from conftest import run
 from safetensors.torch import load_file
 
-from mathtransfer import models, problems, published, train
+from mathtransfer import models, problems, published, recipes, train
 from mathtransfer.__main__ import main
 
 CASES = {name: (recipe, changes) for name, recipe, changes in tiny.cases()}
@@ -156,6 +156,18 @@ def test_the_study_has_the_papers_values():
     assert sft["learning_rate"] == float(said["learning rate"])
     assert sft["batch_size"] == int(said["train batch size"])
     assert sft["trainer"]["num_train_epochs"] == float(said["steps / epochs"].split()[0])
+
+
+def test_recipe_paper_and_authors_side_by_side():
+    table = recipes.compare(tiny.RECIPES, "rl")
+    shared = ["base model", "learning rate", "train batch size", "rollouts per prompt", "KL coefficient"]
+    ours = [*shared, "mini-batch size", "clip range", "steps / epochs"]
+    assert table.loc[ours, "here"].tolist() == table.loc[ours, "paper"].tolist()
+    assert table.loc["mini-batch size"].tolist() == ["128", "32", "128"]
+    assert table.loc["overlong penalty", "here"] == table.loc["overlong penalty", "paper"] == ""
+    table = recipes.compare(tiny.RECIPES, "sft")
+    assert table.loc["steps / epochs"].tolist() == ["1.5 epochs", "2.0 epochs", "1.5 epochs"]
+    assert "mini-batch size" not in table.index
 
 
 def test_the_ablation_is_on_policy_throughout():

@@ -88,9 +88,9 @@ def lora_of(recipe: str, changes: dict) -> dict:
 
 def at_tiny_size(recipe: str, changes: dict, folder: Path) -> dict:
     """The recipe's arguments for `train.run`: only model, data, steps, lengths and hardware are not its own."""
-    from mathtransfer import train
+    from mathtransfer import recipes, train
 
-    own = train.read_recipe(RECIPES / f"{recipe}.yaml", changes)
+    own = recipes.read_recipe(RECIPES / f"{recipe}.yaml", changes)
     updates = own["trainer"].get("generation_batch_size", own["batch_size"]) // own["batch_size"]
     data = "responses.parquet" if train.SETTINGS[own["setting"]].sampling == "teacher" else "problems.jsonl"
     trainer = own["trainer"] | {name: value for name, value in HARDWARE.items() if name in own["trainer"]}

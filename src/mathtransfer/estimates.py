@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 from transformers import PretrainedConfig, Qwen3Config
 
-from mathtransfer import train
+from mathtransfer import recipes, train
 
 PACKAGE = Path(__file__).parent
 FULL, HALF = 4, 2  # bytes of a float32 and of a bfloat16 or float16
@@ -138,7 +138,7 @@ def estimate(recipe: dict, layout: dict, assumptions: dict) -> dict[str, float]:
     """What a recipe needs on the GPUs that it is laid out for.
 
     Args:
-        recipe: see `train.read_recipe`.
+        recipe: see `recipes.read_recipe`.
         layout: `gpu`, `gpus`, mean tokens of a `prompt` and a `response`, and maybe the number of `problems`.
         assumptions: `utilisation`, `gpus` and `problems`.
 
@@ -203,14 +203,14 @@ def recipe_table(
     """The estimates of all recipes that the assumptions name. They are estimates: nothing in them was measured.
 
     Returns:
-        `recipe, model, parameters, gpu, gpus, memory` (GB a GPU), `fits` (in the GPU's memory), `flops, gpu_hours,
+        `recipe, model, gpu, gpus, parameters, memory` and `capacity` (needed and there, GB a GPU), `flops, gpu_hours,
         hours`, and `assumes` (the mean response and the shares of the peak).
     """
     given = yaml.safe_load(Path(assumptions).read_text())
     rows = []
     for name, layout in given["recipes"].items():
         changes = {"lora": layout["lora"]} if "lora" in layout else {}
-        recipe = train.read_recipe(Path(folder) / f"{layout.get('recipe', name)}.yaml", changes)
+        recipe = recipes.read_recipe(Path(folder) / f"{layout.get('recipe', name)}.yaml", changes)
         found, use = estimate(recipe, layout, given), given["utilisation"]
         sampling = use["vllm" if recipe["trainer"].get("use_vllm") else "generate"]
         shares = f"{use['training']:.0%} of the peak in training, {sampling:.0%} in sampling"
@@ -221,7 +221,7 @@ def recipe_table(
                 "gpu": layout["gpu"],
                 "gpus": layout["gpus"],
                 **found,
-                "fits": found["memory"] < given["gpus"][layout["gpu"]]["memory"],
+                "capacity": given["gpus"][layout["gpu"]]["memory"],
                 "hours": found["gpu_hours"] / layout["gpus"],
                 "assumes": f"{layout['response']} tokens a response, {shares}",
             }

@@ -14,7 +14,6 @@ several updates from one round of responses divides by the mean number of tokens
 
 from __future__ import annotations
 
-import inspect
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,7 +23,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
@@ -295,7 +293,6 @@ def build_trainer(
     Raises:
         ValueError: the setting or a trainer option does not exist, the teacher is missing, or the batch does not divide
             into groups and passes.
-        ImportError: `lora` is given, but peft is not installed.
     """
     row = check_setting(setting)
     options = trainer or {}
@@ -344,13 +341,10 @@ def lora_config(lora: dict):
     """peft's configuration of low-rank adapters.
 
     Raises:
-        ImportError: peft is not installed.
         ValueError: peft has no such option.
     """
-    try:
-        from peft import LoraConfig
-    except ImportError:
-        raise ImportError("low-rank adapters need peft, which is not installed: pip install peft") from None
+    from peft import LoraConfig
+
     try:
         return LoraConfig(task_type="CAUSAL_LM", **lora)
     except TypeError as error:
@@ -390,28 +384,6 @@ def keep_final(trainer: ObjectiveTrainer, folder: Path) -> None:
         model.save_pretrained(folder / "checkpoint", state_dict=weights)
         trainer.processing_class.save_pretrained(folder / "checkpoint")
         shutil.rmtree(folder / "checkpoints")
-
-
-def read_recipe(path: str | Path, changes: dict | None = None) -> dict:
-    """A recipe (`config/recipes`): arguments of `run`, which are also the run notebook's, but for `out`.
-
-    Args:
-        changes: values to take instead of the recipe's.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it has an entry that is no argument, or lacks one.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no recipe {path}: give a file such as config/recipes/colab_rl.yaml")
-    recipe = yaml.safe_load(Path(path).read_text()) | (changes or {})
-    known = {name: value for name, value in inspect.signature(run).parameters.items() if name != "out"}
-    if unknown := sorted(set(recipe) - set(known)):
-        raise ValueError(f"unknown recipe entry {', '.join(unknown)}: expected {', '.join(known)}")
-    needed = [name for name, value in known.items() if value.default is value.empty]
-    if missing := sorted(set(needed) - set(recipe)):
-        raise ValueError(f"{path} lacks {', '.join(missing)}")
-    return recipe
 
 
 def run(
