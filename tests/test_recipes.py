@@ -1,5 +1,6 @@
 """Every recipe trains, alike in one process and in two, and stopped and resumed."""
 
+import math
 import random
 import re
 import subprocess
@@ -185,16 +186,15 @@ def test_zero3_is_read_by_accelerate():
 # --- the trainer
 
 
-def build(folder, tmp_path, **changes):
-    own = tiny.at_tiny_size("small_rl", changes, folder)
+def build(folder, tmp_path, recipe: str = "small_rl") -> train.ObjectiveTrainer:
+    own = tiny.at_tiny_size(recipe, {}, folder)
     tokenizer = models.load_tokenizer(own["model"])
-    rows, teacher = problems.load_problems(
-        own["data"], tokenizer, problems_each=0, prompt=own["prompt"], max_completion=own["max_completion"]
-    )
+    lengths = {"prompt": own["prompt"], "max_completion": own["max_completion"]}
+    rows, teacher = problems.load_problems(own["data"], tokenizer, problems_each=0, **lengths)
     names = ("model", "data", "prompt", "setting")
-    arguments = {name: value for name, value in own.items() if name not in names}
+    rest = {name: value for name, value in own.items() if name not in names}
     return train.build_trainer(
-        own["model"], tokenizer, rows, own["setting"], lambda r, a: "boxed" in r, tmp_path, teacher=teacher, **arguments
+        own["model"], tokenizer, rows, own["setting"], lambda *_: True, tmp_path, teacher=teacher, **rest
     )
 
 
@@ -224,6 +224,28 @@ def test_processes_do_not_draw_the_same_random_numbers():
         drawn.append(torch.rand(4).tolist())
     assert drawn[0] == drawn[3]
     assert drawn[0] != drawn[1] and drawn[0] != drawn[2] and drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "bfloat16", "expected"), [(False, False, "no"), (True, True, "bf16"), (True, False, "fp16")]
+)
+def test_precision_is_what_the_device_has(monkeypatch, gpu, bfloat16, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16 or including_emulation)
+    assert train.precision() == expected
+
+
+def test_the_schedule_is_the_recipes(folder, tmp_path):
+    """A cosine after a linear warm-up over a tenth of the updates, by its formula."""
+    trainer = build(folder, tmp_path, "study_sft")
+    trainer.create_optimizer_and_scheduler(40)
+    rates = []
+    for _ in range(40):
+        rates.append(trainer.lr_scheduler.get_last_lr()[0])
+        trainer.optimizer.step()
+        trainer.lr_scheduler.step()
+    expected = [step / 4 if step < 4 else (1 + math.cos(math.pi * (step - 4) / 36)) / 2 for step in range(40)]
+    assert rates == pytest.approx([5e-5 * share for share in expected])
 
 
 @pytest.mark.parametrize(
