@@ -75,6 +75,7 @@ STUDYING = [
     "token_drift",
     "paper_suite",
     "survey",
+    "training_recipes",
 ]
 
 
@@ -259,6 +260,7 @@ CHAPTERS = {
         [f"{EVIDENCE}/survey.csv"],
         {"run_folders": SURVEYED, "models": MODELS},
     ),
+    "training_recipes": (["config/estimates.yaml", *map(str, sorted(Path("config/recipes").glob("*.yaml")))], [], {}),
 }
 CHAPTERS["ledger"] = (
     [table for _, tables, _ in CHAPTERS.values() for table in tables if table.startswith(EVIDENCE)],

@@ -66,7 +66,7 @@ def test_source_notebooks(path):
     assert "parameters" in code[1]["metadata"]["tags"]
     assert "runs.parameters(" in "".join(code[2]["source"])
     names = re.findall(r"^(\w+) = ", "".join(code[1]["source"]), flags=re.MULTILINE)
-    checked = re.search(r'"([\w ]+)",?\s*\)', "".join(code[2]["source"]))[1].split()
+    checked = " ".join(re.findall(r'"([\w ]+)"', "".join(code[2]["source"]))).split()
     assert names == checked
 
 

@@ -127,6 +127,33 @@ def training_curves(logs: pd.DataFrame, title: str, description: str) -> alt.VCo
     return alt.vconcat(charts[0] | charts[1], charts[2] | charts[3], title=title).properties(description=description)
 
 
+def recipe_costs(table: pd.DataFrame, title: str, description: str) -> alt.VConcatChart:
+    """GPU hours of every recipe, and its memory beside that of the GPU.
+
+    Args:
+        table: `recipe, model, gpu, gpus, memory, capacity` (GB a GPU) and `gpu_hours`.
+    """
+    tooltip = [
+        "recipe",
+        "model",
+        "gpu",
+        "gpus",
+        *(alt.Tooltip(f"{n}:Q", format=".3~g") for n in ("gpu_hours", "memory")),
+    ]
+    shared = alt.Chart(table).encode(
+        y=alt.Y("recipe:N", sort=list(table["recipe"]), title=None, axis=alt.Axis(labelLimit=260)), tooltip=tooltip
+    )
+    hours = shared.mark_circle(size=90, opacity=1, color="#0072B2").encode(
+        x=alt.X("gpu_hours:Q", title="GPU hours, estimated (logarithmic)", scale=alt.Scale(type="log"))
+    )
+    memory = shared.mark_bar(color="#56B4E9", height=10).encode(
+        x=alt.X("memory:Q", title="memory of a GPU (GB): estimated need (bar) and what it has (tick)")
+    )
+    has = shared.mark_tick(color="#000000", thickness=2, height=16).encode(x="capacity:Q")
+    panels = [panel.properties(width=WIDTH - 200, height=alt.Step(20)) for panel in (hours, memory + has)]
+    return alt.vconcat(*panels, title=title).properties(description=description)
+
+
 def lines(
     table: pd.DataFrame, x: str, x_title: str, value: str, axis: str, title: str, description: str
 ) -> alt.FacetChart:
