@@ -2,6 +2,9 @@
 # make book TIER=x   the same at another size (config/tiers.yaml); CORES=n runs n notebooks side by side
 #                    KERNEL=name runs the notebooks in another Jupyter kernel
 #                    DATA_ROOT=folder names the released generations and benchmarks, DOWNLOAD=True fetches them there
+# make survey        evaluate real models on the paper's twelve benchmarks with vLLM, for the chapter that compares them:
+#                    MODELS="Qwen3-14B-Base;UniReason-Qwen3-14B (RL)" as config/models.yaml names them; SETTINGS=x.yaml
+#                    for parameters of notebooks/runs/evaluate.ipynb that shall differ
 # make test          all tests
 # make bench         speed and memory of the slow parts, against alternatives
 # make base          pre-train the miniature base again (about ten minutes); it ships with the package
@@ -15,6 +18,8 @@ CORES ?= 2
 PYTHON ?= python3
 DATA_ROOT ?= data
 DOWNLOAD ?= False
+MODELS ?=
+SETTINGS ?=
 KERNEL ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -24,7 +29,7 @@ export TOKENIZERS_PARALLELISM := false
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: book test bench base vllm-cpu kernel lab clean
+.PHONY: book survey test bench base vllm-cpu kernel lab clean
 .DEFAULT_GOAL := book
 
 .venv/installed: requirements.lock pyproject.toml
@@ -40,13 +45,16 @@ SHELL := /bin/bash
 	@touch $@
 
 # Snakemake's lock is not used: a killed run would leave it behind. What a killed run left half-written is made again.
-OPTIONS := --cores $(CORES) --config tier=$(TIER) data_root=$(DATA_ROOT) download=$(DOWNLOAD) kernel=$(KERNEL) --nolock --rerun-incomplete --quiet host reason rules
+OPTIONS := --cores $(CORES) --config tier=$(TIER) data_root=$(DATA_ROOT) download=$(DOWNLOAD) kernel=$(KERNEL) models="$(MODELS)" settings="$(SETTINGS)" --nolock --rerun-incomplete --quiet host reason rules
 NOISE := Select jobs|Execute |Assuming|Building DAG|Using shell|Provided cores|Rules claiming|Finished jobid|\[|$$
 SHORTER := grep --line-buffered -v -E '^($(NOISE))'
 
 book: .venv/installed
 	@snakemake studied $(OPTIONS) 2>&1 | $(SHORTER)
 	@snakemake all $(OPTIONS) 2>&1 | $(SHORTER)
+
+survey: .venv/installed
+	@snakemake survey $(OPTIONS) 2>&1 | $(SHORTER)
 
 test: .venv/installed
 	@ruff check --quiet . && ruff format --quiet --check .

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from mathtransfer import runs
+from mathtransfer import runs, survey
 
 TIERS = yaml.safe_load(Path("config/tiers.yaml").read_text())
 TIER = config.get("tier", "mini")
@@ -236,6 +236,43 @@ SURVEYED = ["results/survey", "_build/full/runs/evaluate"]
 SURVEY_RUNS = [path for folder in SURVEYED for path in sorted(Path(folder).rglob("manifest.json"))]
 SURVEY_RUNS = [str(path) for path in SURVEY_RUNS if path.parent.suffix != ".partial"]
 MODELS = "config/models.yaml"
+
+# `make survey`: the models that were asked for, and a file of parameters that shall differ from how they are asked.
+KNOWN = {survey.folder_name(name): name for name in survey.read_models(MODELS)}
+ASKED = [name for name in str(config.get("models", "")).split(";") if name]
+DIFFERENT = yaml.safe_load(Path(config["settings"]).read_text()) if config.get("settings") else {}
+if unknown := sorted(set(ASKED) - set(KNOWN.values())):
+    raise WorkflowError(f"unknown model {unknown[0]!r}: expected one of {'; '.join(KNOWN.values())}")
+
+
+rule survey:
+    input:
+        [f"{SURVEYED[-1]}/{survey.folder_name(name)}/manifest.json" for name in ASKED],
+
+
+rule survey_model:
+    input:
+        notebook=notebook("runs/evaluate"),
+        suite=SUITE_PAPER,
+    output:
+        manifest=f"{SURVEYED[-1]}/{{slug}}/manifest.json",
+        executed="_build/full/executed/runs/evaluate--{slug}.ipynb",
+    params:
+        touched=touched("runs/evaluate"),
+        values=lambda w: json.dumps(
+            {
+                **survey.evaluation(KNOWN[w.slug], survey.read_models(MODELS)),
+                **DIFFERENT,
+                "out": f"{SURVEYED[-1]}/{w.slug}",
+            }
+        ),
+    log:
+        "_build/full/logs/evaluate--{slug}.log",
+    benchmark:
+        "_build/full/timings/evaluate--{slug}.tsv"
+    shell:
+        PAPERMILL
+
 
 # Chapter: what it reads, the tables it writes beside its page, and its parameters besides `study`.
 CHAPTERS = {

@@ -1,7 +1,9 @@
 """Whatever was run of the paper's thirty models, and the paper beside it, on run folders made from its own numbers."""
 
 import dataclasses
+import json
 import math
+import re
 
 import nbformat
 import pandas as pd
@@ -248,3 +250,35 @@ def test_the_chapter_with_one_pair_and_a_gap(tmp_path):
     assert 12 <= beside["inside"].sum() < 23
     assert f"{beside['inside'].sum()} of 23 (thinking stripped)" in shown
     assert "no score on ifeval" in shown and evidence.empty
+
+
+def test_make_survey_gives_the_evaluation_what_it_takes(tmp_path):
+    """The models' settings and one's own reach papermill, all of them parameters of the notebook."""
+    (tmp_path / "own.yaml").write_text("n: 20\nengine_options: {tensor_parallel_size: 2}\n")
+    asked = f"models={STUDY[0]};{STUDY[1]}"
+    command = ["snakemake", "survey", "--dry-run", "-p", "--nolock", "--config", asked]
+    done = run([*command, f"settings={tmp_path / 'own.yaml'}"])
+    assert done.returncode == 0, done.stderr[-2000:]
+    values = [json.loads(found) for found in re.findall(r"-y '({.*?})' 2>", done.stdout + done.stderr)]
+    assert [value["label"] for value in values] == STUDY[:2]
+    known = survey.read_models(MODELS)
+    notebook = nbformat.read(ROOT / "notebooks" / "runs" / "evaluate.ipynb", as_version=4)
+    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    names = {line.split(" = ")[0] for line in cell.source.splitlines()}
+    for value in values:
+        model = known[value["label"]]
+        assert value.keys() <= names
+        assert value["n"] == 20 and value["engine_options"] == {"tensor_parallel_size": 2}
+        assert (value["model"], value["base"]) == (model.hub_id, known[STUDY[0]].hub_id)
+        assert (value["chat"], value["think"], value["budget"]) == (True, model.enable_thinking, model.budget)
+
+    refused = run([*command[:-1], "models=Qwen4"])
+    assert refused.returncode != 0 and "unknown model 'Qwen4': expected one of Mistral-Small" in refused.stdout
+
+
+def test_a_model_without_a_release_cannot_be_evaluated():
+    known = survey.read_models(MODELS)
+    with pytest.raises(ValueError, match=r"no public release of General-Reasoner-Qwen3-14B \(SFT\) or of its base"):
+        survey.evaluation("General-Reasoner-Qwen3-14B (SFT)", known)
+    with pytest.raises(ValueError, match="unknown model 'Qwen4'"):
+        survey.evaluation("Qwen4", known)

@@ -82,13 +82,39 @@ def read_models(path: str | Path) -> dict[str, Model]:
     return models
 
 
+def folder_name(name: str) -> str:
+    """A model's name as the name of a folder."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")
+
+
+def evaluation(name: str, models: dict[str, Model]) -> dict:
+    """What `notebooks/runs/evaluate.ipynb` is given to evaluate one of the models, besides `out`.
+
+    Raises:
+        ValueError: there is no such model, or no release of it or its base is known.
+    """
+    if name not in models:
+        raise ValueError(f"unknown model {name!r}: expected one of {'; '.join(models)}")
+    model = models[name]
+    if not (model.hub_id and (base := models[model.base or name].hub_id)):
+        raise ValueError(f"no public release of {name} or of its base is known: it cannot be evaluated")
+    return {
+        "model": model.hub_id,
+        "base": base,
+        "label": name,
+        "suite": SUITE,
+        "n": None,
+        "chat": model.chat_template,
+        "think": model.enable_thinking,
+        "budget": model.budget,
+        "engine": "vllm",
+        "tier": "full",
+    }
+
+
 def command(name: str) -> str:
     """The shell command that evaluates one of the models."""
-    slug = re.sub(r"[^\w.-]+", "-", name).strip("-")
-    return (
-        f"papermill -k python3 notebooks/runs/evaluate.ipynb _build/{slug}.ipynb \\\n"
-        f"    -p model {shlex.quote(name)} -p suite {SUITE} -p out _build/full/runs/evaluate/{slug}"
-    )
+    return f"make survey MODELS={shlex.quote(name)}"
 
 
 # --- what was measured
