@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ import yaml
 
 CONFIG = Path(__file__).parent.parent / "config"
 RECIPES, ACCELERATE = CONFIG / "recipes", CONFIG / "accelerate"
-WORDS = [*"0123456789+=", *(f"\\boxed{{{n}}}" for n in range(19)), "so", "user", "assistant", "<think>", "</think>"]
+WORDS = [*"0123456789+=", *(f"\\boxed{{{n}}}" for n in range(11)), "so", "user", "assistant", "<think>", "</think>"]
 # As Qwen3's: an empty think block where thinking is switched off.
 TEMPLATE = (
     "{% for m in messages %}<|im_start|> {{ m.role }} {{ m.content }} <|im_end|> {% endfor %}"
@@ -47,7 +48,7 @@ def make_base(folder: Path) -> None:
         vocab_size=len(words),
         hidden_size=16,
         intermediate_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=8,
@@ -64,7 +65,7 @@ def make_data(folder: Path) -> None:
     rows = [{"problem": f"{a} + {b} + {c} =", "answer": str((a + b + c) % 10)} for a, b, c in sums]
     pd.DataFrame(rows).to_json(folder / "problems.jsonl", orient="records", lines=True)
     written = [
-        row | {"response": f"{'so ' * (1 + number % 3)}\\boxed{{{int(row['answer']) + slip}}}"}
+        row | {"response": f"{'so ' * (1 + number % 2)}\\boxed{{{int(row['answer']) + slip}}}"}
         for number, row in enumerate(rows)
         for slip in (0, number % 2)
     ]
@@ -99,7 +100,7 @@ def at_tiny_size(recipe: str, changes: dict, folder: Path) -> dict:
         "model": str(folder / "base"),
         "data": str(folder / data),
         "steps": max(2, updates),
-        "max_completion": 6,
+        "max_completion": 4,
         "save_every": updates,
         "trainer": trainer,
     }
@@ -128,14 +129,17 @@ def sample_alike() -> None:
 
 @contextmanager
 def one_grader():
-    """Let all runs share one grading process: each takes more than a second to start."""
+    """Let all runs share one grading process, which takes more than a second to start, and its answers."""
     from mathtransfer import problems, train
 
     own = train.grader
     with problems.math_grader() as correct:
-        train.grader = lambda data: nullcontext(correct)
-        yield
-    train.grader = own
+        shared = nullcontext(cache(correct))
+        train.grader = lambda data: shared
+        try:
+            yield
+        finally:
+            train.grader = own
 
 
 def step_of(model, batch) -> float:
