@@ -79,7 +79,9 @@ def test_greedy_completions_agree(engines, prompts):
         apart = max(apart, np.abs(np.subtract(one.logprobs[:n], other.logprobs[:n])).max(initial=0.0))
         if one.tokens == other.tokens:
             assert (one.text, one.finished) == (other.text, other.finished)
-    print(f"{tolerance}: {agree:.4f} of {len(prompts)} completions agree, log-probabilities differ by up to {apart:.2g}")
+    print(
+        f"{tolerance}: {agree:.4f} of {len(prompts)} completions agree, log-probabilities differ by up to {apart:.2g}"
+    )
     assert agree >= 0.99 if tolerance < 0.01 else agree >= 0.9
     assert apart <= tolerance
 
