@@ -291,12 +291,12 @@ def lengths(table: pd.DataFrame) -> pd.DataFrame:
         table: from `sample`.
 
     Returns:
-        `row`, `setting` (`verified` or `rejected`), `median, low, high` and `samples`.
+        `row`, `setting` (`verified` before `rejected`), `low, median, high` and `samples`.
     """
     named = pd.DataFrame({"row": labels(table), "setting": _decision(table), "tokens": table["tokens"]})
     grouped = named.groupby(["row", "setting"], sort=False)["tokens"]
     found = grouped.quantile([0.25, 0.5, 0.75]).unstack().set_axis(["low", "median", "high"], axis=1)
-    return found.assign(samples=grouped.size()).reset_index()
+    return found.assign(samples=grouped.size()).sort_index(level="setting", ascending=False).reset_index()
 
 
 def labels(table: pd.DataFrame) -> pd.Series:
