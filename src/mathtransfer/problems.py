@@ -18,7 +18,7 @@ import pandas as pd
 from pebble import ProcessPool
 from transformers import PreTrainedTokenizerBase
 
-from mathtransfer.grading import grade_math
+from mathtransfer.graders import grade_math
 from mathtransfer.miniature import teacher as miniature
 from mathtransfer.suites.miniature import tasks
 
