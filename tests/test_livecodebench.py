@@ -129,7 +129,8 @@ def test_the_last_block_counts(response, strict, lenient, harness):
 
 
 def test_an_answer_without_code_is_none():
-    assert grade_code("I do not know.", stdin_row(("1", "1")), False, "strict") == {"status": NO_ANSWER, "followed": 0}
+    graded = grade_code("I do not know.", stdin_row(("1", "1")), False, "strict")
+    assert graded == {"status": NO_ANSWER, "followed": 0, "extracted": None}
     thought = answer("print(input())")
     assert grade_code(thought, stdin_row(("1", "1")), True, "strict")["status"] == NO_ANSWER
 

@@ -431,8 +431,8 @@ def test_a_training_that_diverged(tmp_path, pair, prompts, capsys, number):
 
 
 def test_a_hub_id_that_cannot_be_had(tmp_path, pair, prompts, capsys):
-    """transformers says it in several lines."""
-    refused(capsys, tmp_path, "couldn't", "owner/nothing", pair[1], "--prompts", prompts)
+    message = "the hub cannot be reached and the model owner/nothing is not in the local cache"
+    refused(capsys, tmp_path, message, "owner/nothing", pair[1], "--prompts", prompts)
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ def chapter(tmp_path, folder) -> tuple[str, pd.DataFrame]:
 def test_the_chapter_with_nothing_measured(tmp_path):
     shown, evidence = chapter(tmp_path, tmp_path / "nowhere")
     assert "0 evaluations, 0 of 30 models" in shown and "0 of 360 scores measured, 348 missing" in shown
-    assert "-p model Mistral-Small-24B-Instruct-2501 -p suite paper" in shown and "make book" in shown
+    assert "make survey MODELS=Mistral-Small-24B-Instruct-2501" in shown and "make book" in shown
     assert evidence.empty and list(evidence.columns) == ledger.COLUMNS
 
 

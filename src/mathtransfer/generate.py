@@ -17,7 +17,13 @@ from typing import Protocol
 import pandas as pd
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+)
 
 from mathtransfer import models
 from mathtransfer.divergence import Readout, Sequence, check_readout, logits, readout
@@ -204,15 +210,15 @@ class Transformers:
             max_new_tokens=max(limits),
             eos_token_id=ends or None,
             pad_token_id=self.tokenizer.pad_token_id,
-            stop_strings=list(decoding.stop) or None,
             **sampling,
         )
         chosen = _ChosenLogprobs()
+        stops = [_Stops(self.tokenizer, decoding.stop, inputs["input_ids"].shape[1])] if decoding.stop else []
         # `generate` takes what its settings leave open, such as a repetition penalty, from the checkpoint's.
         checkpoints, self.model.generation_config = self.model.generation_config, settings
         try:
             made = self.model.generate(
-                **inputs, generation_config=settings, logits_processor=[chosen], tokenizer=self.tokenizer
+                **inputs, generation_config=settings, logits_processor=[chosen], stopping_criteria=stops
             )
         finally:
             self.model.generation_config = checkpoints
@@ -404,6 +410,19 @@ class _ChosenLogprobs(LogitsProcessor):
         """`(batch, new tokens)` once generation has ended with these ids."""
         self._take(ids)
         return torch.stack(self.chosen, 1)
+
+
+class _Stops(StoppingCriteria):
+    """Ends a row once its completion holds a stop string; transformers' own wants a tokenizer that splits words."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...], start: int):
+        self.tokenizer, self.stop, self.start = tokenizer, stop, start
+        self.longest = max(len(string.encode()) for string in stop)  # tokens: each has a byte or more
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_) -> Tensor:
+        ends = input_ids[:, max(self.start, input_ids.shape[1] - self.longest) :]
+        texts = self.tokenizer.batch_decode(ends, skip_special_tokens=True)
+        return torch.tensor([_until(text, self.stop)[1] for text in texts], device=input_ids.device)
 
 
 def _ends(own: int | list[int] | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
