@@ -239,7 +239,7 @@ MODELS = "config/models.yaml"
 
 # `make survey`: the models that were asked for, and a file of parameters that shall differ from how they are asked.
 KNOWN = {survey.folder_name(name): name for name in survey.read_models(MODELS)}
-ASKED = [name for name in str(config.get("models", "")).split(";") if name]
+ASKED = [name for name in str(config.get("models") or "").split(";") if name]
 DIFFERENT = yaml.safe_load(Path(config["settings"]).read_text()) if config.get("settings") else {}
 if unknown := sorted(set(ASKED) - set(KNOWN.values())):
     raise WorkflowError(f"unknown model {unknown[0]!r}: expected one of {'; '.join(KNOWN.values())}")

@@ -1,4 +1,4 @@
-"""vLLM against transformers, token by token; transformers against lm-evaluation-harness; the suite `paper` with each."""
+"""vLLM against transformers, token by token; transformers against lm-evaluation-harness; the suite `paper` by each."""
 
 import gc
 import importlib.util
@@ -22,8 +22,9 @@ from mathtransfer import GROUPS, evaluate, generate, models
 EXAMPLES = evaluate.SUITES_FOLDER / "paper" / "examples"
 GREEDY = generate.Decoding(96)
 SAMPLED = generate.Decoding(24, temperature=1.0)
-# How far log-probabilities of tokens may be apart, in nats.
-TOLERANCES = {"float32": 1e-3, "bfloat16": 0.05}
+# How far log-probabilities of tokens may be apart, in nats: nearly all of them, and any. Logits reach 16 to 32, where
+# the numbers of bfloat16 are 0.125 apart.
+TOLERANCES = {"float32": (1e-3, 1e-3), "bfloat16": (0.05, 0.125)}
 OPTIONS = {"enforce_eager": True, "kv_cache_memory_bytes": 2**26, "block_size": 32}
 # What a checkpoint may bring along, all of which would change its distribution.
 SETTINGS = {"do_sample": True, "temperature": 0.1, "top_k": 1, "top_p": 0.5, "repetition_penalty": 3.0}
@@ -33,7 +34,7 @@ needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason
 
 @pytest.fixture(scope="module", params=TOLERANCES)
 def engines(request, tmp_path_factory):
-    """Both engines with one checkpoint, and the tolerance of its type."""
+    """Both engines with one checkpoint, and the tolerances of its type."""
     checkpoint = tmp_path_factory.mktemp("checkpoint") / "base"
     shutil.copytree(models.MINIATURE_BASE, checkpoint)
     GenerationConfig(**SETTINGS, eos_token_id=1, pad_token_id=0).save_pretrained(checkpoint)
@@ -69,34 +70,29 @@ def tokens(completions) -> list[list[int]]:
 
 @needs_vllm
 def test_greedy_completions_agree(engines, prompts):
-    """99% in every token; bfloat16 rounds the two likeliest tokens of a place to one number too often for that."""
-    plain, vllm, tolerance = engines
+    """99% in every token; 97% in bfloat16, which rounds the two likeliest tokens of some places to one number."""
+    plain, vllm, (nearly_all, any_token) = engines
     made = [engine.complete(prompts, GREEDY) for engine in (plain, vllm)]
-    agree = sum(one == other for one, other in zip(*map(tokens, made), strict=True)) / len(prompts)
-    apart = 0.0
+    apart = []
     for one, other in zip(*made, strict=True):
         n = common(one.tokens, other.tokens)
-        apart = max(apart, np.abs(np.subtract(one.logprobs[:n], other.logprobs[:n])).max(initial=0.0))
+        apart += np.abs(np.subtract(one.logprobs[:n], other.logprobs[:n])).tolist()
         if one.tokens == other.tokens:
             assert (one.text, one.finished) == (other.text, other.finished)
-    print(
-        f"{tolerance}: {agree:.4f} of {len(prompts)} completions agree, log-probabilities differ by up to {apart:.2g}"
-    )
-    assert agree >= 0.99 if tolerance < 0.01 else agree >= 0.9
-    assert apart <= tolerance
+    agree = sum(one == other for one, other in zip(*map(tokens, made), strict=True)) / len(prompts)
+    assert agree >= (0.99 if nearly_all < 0.01 else 0.97)
+    assert np.quantile(apart, 0.98) <= nearly_all and max(apart) <= any_token
 
 
 @needs_vllm
 def test_loglikelihoods_agree(engines, prompts):
-    plain, vllm, tolerance = engines
+    plain, vllm, (tolerance, _) = engines
     made = plain.complete(prompts[::5], GREEDY)
     sequences = [(prompt, completion.tokens) for prompt, completion in zip(prompts[::5], made, strict=True)]
+    allowed = tolerance * np.array([len(completion.tokens) for completion in made])
     found = [np.array(engine.loglikelihoods(sequences)) for engine in (plain, vllm)]
-    lengths = np.array([len(completion.tokens) for completion in made])
-    apart = np.abs(found[0] - found[1]) / lengths
-    print(f"{tolerance}: log-likelihoods differ by up to {apart.max():.2g} nats a token")
-    assert apart.max() <= tolerance
-    assert np.abs(found[1] - [sum(completion.logprobs) for completion in made]).max() <= tolerance * lengths.max()
+    assert (np.abs(found[0] - found[1]) <= allowed).all()
+    assert (np.abs(found[1] - [sum(completion.logprobs) for completion in made]) <= allowed).all()
 
 
 @needs_vllm
@@ -105,19 +101,19 @@ def test_options_reach_vllm_and_settings_of_the_checkpoint_do_not_matter(engines
     _, vllm, _ = engines
     assert vllm.llm.llm_engine.vllm_config.cache_config.block_size == OPTIONS["block_size"]
     n = 2000
-    first = torch.tensor(plain_probabilities(engines, prompts[0]))
+    first = first_probabilities(engines[0].model, prompts[0])
     made = vllm.complete([prompts[0]] * n, generate.Decoding(1, temperature=1.0), seed=5)
     counts = np.bincount([completion.tokens[0] for completion in made], minlength=len(first))
-    likely = (n * first > 5).numpy()
+    likely = n * first > 5
     expected = np.append(n * first[likely], n * first[~likely].sum())
     assert len(expected) > 2
     observed = np.append(counts[likely], counts[~likely].sum())
-    assert stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > 1e-3
+    assert stats.chisquare(observed, expected).pvalue > 1e-3
 
 
-def plain_probabilities(engines, prompt: list[int]) -> list[float]:
+def first_probabilities(model, prompt: list[int]) -> np.ndarray:
     with torch.no_grad():
-        return engines[0].model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1).tolist()
+        return model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1).numpy()
 
 
 @needs_vllm
@@ -130,34 +126,34 @@ def test_vllm_samples_the_same_whatever_else_is_in_the_batch(engines, prompts):
     assert tokens(vllm.complete(prompts[:12], SAMPLED, seed=4)) != some
 
 
+def check_stop(engine, prompts, whole, stop: tuple[str, ...]) -> None:
+    """Against whole texts, decoded token by token."""
+    made = engine.complete(prompts, generate.Decoding(96, stop=stop))
+    for short, long in zip(made, whole, strict=True):
+        texts = [engine.tokenizer.decode(long.tokens[: n + 1]) for n in range(len(long.tokens))]
+        n = next((n + 1 for n, text in enumerate(texts) if any(s in text for s in stop)), len(texts))
+        first = min((long.text.find(s) for s in stop if s in long.text), default=None)
+        assert (short.text, short.tokens) == (long.text[:first], long.tokens[:n])
+        assert np.allclose(short.logprobs, long.logprobs[:n], atol=1e-3)
+        assert short.finished == (first is not None or long.finished)
+
+
 @needs_vllm
 @only_float32
-@pytest.mark.parametrize("stop", [("answer",), (". answ", "= 1"), ("er ",), ("zebra",)])
-def test_a_stop_string_ends_a_text(engines, prompts, stop):
-    """Against the whole text, decoded token by token."""
-    plain, vllm, tolerance = engines
+def test_a_stop_string_ends_a_text_of_vllms(engines, prompts):
+    """Words, parts of words and of several; one that comes where the text ends anyway; one that never comes."""
+    plain, vllm, _ = engines
     whole = plain.complete(prompts[::6], GREEDY)
-    expected = []
-    for completion in whole:
-        texts = [plain.tokenizer.decode(completion.tokens[: n + 1]) for n in range(len(completion.tokens))]
-        n = next((n for n, text in enumerate(texts) if any(s in text for s in stop)), None)
-        first = min((completion.text.find(s) for s in stop if s in completion.text), default=None)
-        expected.append((completion.text[:first], completion.tokens if n is None else completion.tokens[: n + 1]))
-    for engine in (plain, vllm):
-        made = engine.complete(prompts[::6], generate.Decoding(96, stop=stop))
-        assert [(completion.text, completion.tokens) for completion in made] == expected
-        for short, long in zip(made, whole, strict=True):
-            n = len(short.tokens)
-            assert len(short.logprobs) == n and np.allclose(short.logprobs, long.logprobs[:n], atol=tolerance)
-            assert short.finished == (n < len(long.tokens) or long.finished)
+    for stop in [("answer",), (". answ", "= 1"), ("er ",), ("zebra",)]:
+        check_stop(vllm, prompts[::6], whole, stop)
 
 
 @needs_vllm
 @only_float32
 def test_the_budget_cuts_and_a_cached_prefix_changes_nothing(engines, prompts):
     """A long prompt twice, so that the second time its keys and values are there."""
-    plain, vllm, tolerance = engines
-    long = [list(itertools.chain(*prompts[i::25]))[:length] for i, length in enumerate((100, 200, 250))]
+    plain, vllm, (tolerance, _) = engines
+    long = [list(itertools.chain(*prompts[i::9]))[:length] for i, length in enumerate((100, 200, 250))]
     assert [len(prompt) for prompt in long] == [100, 200, 250] and vllm.budget == 256
     expected = plain.complete(long, GREEDY)
     assert len(expected[-1].tokens) <= 6
@@ -176,6 +172,19 @@ def test_the_budget_cuts_and_a_cached_prefix_changes_nothing(engines, prompts):
             engine.loglikelihoods([([5], [6]), ([5] * 250, [6] * 6)])
 
 
+@needs_vllm
+@only_float32
+def test_the_checkpoint_says_what_ends_a_text(engines, prompts, monkeypatch):
+    """Where that is not the tokenizer's end, a text goes on behind it."""
+    plain, vllm, _ = engines
+    word = plain.tokenizer.convert_tokens_to_ids("=")
+    monkeypatch.setattr(plain.model.generation_config, "eos_token_id", [word])
+    monkeypatch.setattr(vllm, "ends", [word])
+    made = [tokens(engine.complete(prompts[::10], generate.Decoding(30))) for engine in (plain, vllm)]
+    assert made[0] == made[1]
+    assert any(1 in ids[:-1] for ids in made[0]) and any(ids[-1] == word for ids in made[0])
+
+
 def test_what_vllm_cannot_do_is_refused_before_loading():
     with pytest.raises(ValueError, match="data_parallel_size is 2 and vLLM's offline class runs one replica"):
         generate.load_engine("vllm", "miniature", options={"data_parallel_size": 2})
@@ -188,26 +197,28 @@ def test_what_vllm_cannot_do_is_refused_before_loading():
 
 @pytest.fixture(scope="module")
 def unknowing(tmp_path_factory) -> str:
-    """A checkpoint of the miniature's size that reads any text, has random weights and ends its texts soon.
-
-    What ends a text is not the tokenizer's end, which may stand within one.
-    """
+    """A checkpoint of the miniature's size with random weights: it reads any text, and a third of its tokens end it."""
     tokenizer = byte_level()
     config = Qwen3Config.from_pretrained(
         models.MINIATURE_BASE,
         vocab_size=len(tokenizer),
         max_position_embeddings=8192,
-        tie_word_embeddings=False,
-        initializer_range=0.1,
-        eos_token_id=7,
+        initializer_range=0.2,
+        eos_token_id=list(range(1, len(tokenizer), 3)),
         pad_token_id=None,
     )
     torch.manual_seed(0)
-    model = Qwen3ForCausalLM(config)
-    with torch.no_grad():  # what all embeddings share makes some tokens likely everywhere
-        model.model.embed_tokens.weight.add_(0.1)
-        model.lm_head.weight[[0, 7]] += 0.05
-    return save(tmp_path_factory.mktemp("unknowing"), model, tokenizer)
+    return save(tmp_path_factory.mktemp("unknowing"), Qwen3ForCausalLM(config), tokenizer)
+
+
+def test_a_stop_string_ends_a_text_of_transformers(unknowing):
+    """With a tokenizer that joins and splits words."""
+    engine = generate.load_engine("transformers", unknowing, dtype="float32")
+    prompts = generate.encode(engine.tokenizer, [f"the sum of {i}" for i in range(12)])
+    whole = engine.complete(prompts, GREEDY)
+    longest = max((completion.text for completion in whole), key=len)
+    for stop in [(longest[3:6],), (longest[5:7], longest[1:9]), ("zebra",)]:
+        check_stop(engine, prompts, whole, stop)
 
 
 def test_loglikelihoods_are_those_of_the_harness(unknowing):
@@ -251,7 +262,7 @@ def test_the_suite_paper_runs_whole(by_transformers):
     scores, samples = by_transformers
     assert scores["benchmark"].nunique() == 11 and set(scores["group"]) == set(GROUPS)
     assert scores["value"].between(0, 100).all()
-    assert samples["finished"].mean() > 0.5 and (samples["tokens"].map(len) > 1).mean() > 0.5
+    assert samples["finished"].mean() > 0.5 and (samples["tokens"].map(len) > 2).mean() > 0.2
 
 
 @needs_vllm
@@ -268,4 +279,3 @@ def test_the_suite_paper_is_answered_alike_by_both(by_transformers, unknowing, t
         assert row["completion"] == row["completion_plain"] and row["finished"] == row["finished_plain"]
         assert list(row["tokens"]) == list(row["tokens_plain"])
         assert np.allclose(row["logprobs"], row["logprobs_plain"], atol=0.01)
-    assert any(0 in ids[:-1] for ids in greedy["tokens"])  # the tokenizer's end, which does not end this model's texts
