@@ -267,7 +267,7 @@ def test_the_suite_paper_runs_whole(by_transformers):
 
 @needs_vllm
 def test_the_suite_paper_is_answered_alike_by_both(by_transformers, unknowing, tmp_path):
-    """Where nothing is drawn, in every token; the page of the notebook has no word of vLLM's."""
+    """Where nothing is drawn, in every token."""
     scores, samples = evaluated(unknowing, "vllm", tmp_path / "run", engine_options=OPTIONS)
     columns = ["part", "question", "sample"]
     both = samples.merge(by_transformers[1], on=columns, suffixes=("", "_plain"), validate="1:1")
