@@ -118,7 +118,7 @@ def test_memory_is_estimated_before_loading(folder):
     needed = sum(weight.nbytes for weight in model.parameters()) + kept
     models.check_memory(name, torch.float32, 100, needed)
     with pytest.raises(
-        MemoryError, match=r"and the GPU has 0\.0 GiB free: take a smaller model, a smaller budget, or vLLM"
+        MemoryError, match=r"and there are 0\.0 GiB free on the GPU: take a smaller model, a smaller budget, or vLLM"
     ):
         models.check_memory(name, torch.float32, 100, needed - kept // 200)
     models.check_memory(name, torch.bfloat16, 100, needed // 2)

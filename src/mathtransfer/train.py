@@ -433,7 +433,11 @@ def run(
     )
     disable_progress_bar()  # it would end up in the pages of the book
     state = PartialState(cpu=not torch.cuda.is_available())
-    with _folder(state, out, parameters, models.fingerprint(model, loading.get("revision"))) as folder:
+    facts = {
+        "base_fingerprint": models.fingerprint(model, loading.get("revision")),
+        "placement": {"device": models.DEVICE, "dtype": dtype, "autocast": precision()},
+    }
+    with _folder(state, out, parameters, facts) as folder:
         with grader(data) as correct:
             built = build_trainer(
                 models.resolve(model),
@@ -461,10 +465,10 @@ def run(
 
 
 @contextmanager
-def _folder(state: PartialState, out: str, parameters: dict, fingerprint: str) -> Iterator[Path]:
+def _folder(state: PartialState, out: str, parameters: dict, facts: dict) -> Iterator[Path]:
     """The run folder, made by the first process and shared by all."""
     if state.is_main_process:
-        with runs.run_folder(out, "train", parameters, base_fingerprint=fingerprint) as folder:
+        with runs.run_folder(out, "train", parameters, **facts) as folder:
             state.wait_for_everyone()
             yield folder
     else:
