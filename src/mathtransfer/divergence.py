@@ -127,12 +127,12 @@ def divergences(
         raise ValueError(f"{len(tuned.hidden)} and {len(base.hidden)} hidden states for {len(observed)} tokens")
     vocabulary, device = len(tuned.weight), tuned.weight.device
     chunk = min(len(observed), chunk or max(1, CHUNK_LOGITS // vocabulary))
-    own, others = (torch.empty(chunk, vocabulary, device=device) for _ in range(2))
+    own, others = (torch.empty(chunk, vocabulary, device=read.weight.device) for read in (tuned, base))
     parts = []
     for start in range(0, len(observed), chunk):
         rows = slice(start, min(start + chunk, len(observed)))
         size = rows.stop - rows.start
-        a, b = logits(tuned, rows, own[:size]), logits(base, rows, others[:size].to(base.weight.device)).to(device)
+        a, b = logits(tuned, rows, own[:size]), logits(base, rows, others[:size]).to(device)
         pieces = zip(a.split(ROWS), b.split(ROWS), observed[rows].to(device).split(ROWS), strict=True)
         parts += [_compare(*piece, min(top, vocabulary)) for piece in pieces]
     return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 Array = NDArray[np.float64]
 POOLS = ("mean", "last")  # over a text's own tokens, and its last token's
 SUBSPACE = 5  # leading principal directions whose subspaces are compared
+LEAST_TEXTS = 8  # for measures with intervals
 PUBLISHED_LENGTH = 128  # tokens at which the authors' script cuts a text
 MEASURES = ("pc1", "pc2", "distance", "centroid_shift", "cka", "angle")
 BOOTSTRAP = 100  # resamples of the texts
@@ -222,7 +223,7 @@ def measures(base: Array, tuned: Array, draws: int = BOOTSTRAP, seed: int = 0) -
     Raises:
         ValueError: the shapes differ, or there are fewer than eight texts or six hidden dimensions.
     """
-    _check_states(base, tuned, 8, SUBSPACE + 1)
+    _check_states(base, tuned, LEAST_TEXTS, SUBSPACE + 1)
     drawn = np.random.default_rng(seed).integers(base.shape[1], size=(draws, base.shape[1]))
     everything = np.arange(base.shape[1])[None]
     observed, resampled = [], []

@@ -22,7 +22,6 @@ from mathtransfer.report_page import Finding, figures, findings, group_name, pag
 
 EVERYTHING = "all prompts"  # the group of prompts that have none
 FILES = {"report.html", "report.json", "tokens.parquet", "layers.csv", "manifest.json", "identity.json"}
-LEAST_TEXTS = 8  # in a group, for measures of hidden states
 
 
 @dataclass(frozen=True)
@@ -200,8 +199,8 @@ def _latent(load_base, load_tuned, tokenizer, prompts, batch_size) -> tuple[pd.D
     whole, layers, left_out = [], [], []
     for group, members in prompts.groupby("group", sort=False).indices.items():
         what, n = f"hidden states on {group_name(group)}", len(members)
-        if n < LEAST_TEXTS:
-            left_out.append(f"{what}, which need at least {LEAST_TEXTS} prompts ({n} found)")
+        if n < latent.LEAST_TEXTS:
+            left_out.append(f"{what}, which need at least {latent.LEAST_TEXTS} prompts ({n} found)")
             continue
         found = latent.measures(before[:, members], after[:, members])
         summary = latent.over_layers(*found)

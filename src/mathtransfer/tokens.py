@@ -176,9 +176,8 @@ def token_class(piece: str) -> str:
         return "number"
     if word in CONNECTIVES:
         return "logical connective"
-    is_word = re.search(r"[^\W\d_]", word) and not re.fullmatch(
-        r"[<\[\\].*", word
-    )  # tags and LaTeX commands are format
+    is_markup = word.startswith(("<", "[", "\\"))  # tags and LaTeX commands
+    is_word = re.search(r"[^\W\d_]", word) and not is_markup
     return "content word" if is_word else "format"
 
 
@@ -260,6 +259,7 @@ def most_moved(drift: pd.DataFrame, n: int = 15, around: int = 6) -> pd.DataFram
 
     Args:
         drift: the table of `token_drift`, described.
+        n: how many tokens at most.
         around: tokens of context on either side.
 
     Returns:
