@@ -22,9 +22,10 @@ from mathtransfer import GROUPS, evaluate, generate, models
 EXAMPLES = evaluate.SUITES_FOLDER / "paper" / "examples"
 GREEDY = generate.Decoding(96)
 SAMPLED = generate.Decoding(24, temperature=1.0)
-# How far log-probabilities of tokens may be apart, in nats: nearly all of them, and any. Logits reach 16 to 32, where
-# the numbers of bfloat16 are 0.125 apart.
-TOLERANCES = {"float32": (1e-3, 1e-3), "bfloat16": (0.05, 0.125)}
+# How many completions must agree, how far log-probabilities of tokens may be apart (nats), and for which share of them.
+# In bfloat16 the engines round hidden states in different places: where two tokens are nearly as likely, one completion
+# in a hundred parts, and one token in a thousand is a little farther apart, on this processor; others differ somewhat.
+TOLERANCES = {"float32": (0.99, 1e-3, 1.0), "bfloat16": (0.97, 0.05, 0.99)}
 OPTIONS = {"enforce_eager": True, "kv_cache_memory_bytes": 2**26, "block_size": 32}
 # What a checkpoint may bring along, all of which would change its distribution.
 SETTINGS = {"do_sample": True, "temperature": 0.1, "top_k": 1, "top_p": 0.5, "repetition_penalty": 3.0}
@@ -58,35 +59,29 @@ def prompts(base) -> list[list[int]]:
     return generate.encode(base[1], list(table["prompt"]))
 
 
-def common(one: list[int], other: list[int]) -> int:
-    """How many tokens two completions share from their beginning."""
-    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
-    return len(list(pairs))
-
-
 def tokens(completions) -> list[list[int]]:
     return [completion.tokens for completion in completions]
 
 
 @needs_vllm
 def test_greedy_completions_agree(engines, prompts):
-    """99% in every token; 97% in bfloat16, which rounds the two likeliest tokens of some places to one number."""
-    plain, vllm, (nearly_all, any_token) = engines
+    """In every token, and those that do in the tokens' log-probabilities."""
+    plain, vllm, (enough, tolerance, share) = engines
     made = [engine.complete(prompts, GREEDY) for engine in (plain, vllm)]
-    apart = []
-    for one, other in zip(*made, strict=True):
-        n = common(one.tokens, other.tokens)
-        apart += np.abs(np.subtract(one.logprobs[:n], other.logprobs[:n])).tolist()
-        if one.tokens == other.tokens:
-            assert (one.text, one.finished) == (other.text, other.finished)
-    agree = sum(one == other for one, other in zip(*map(tokens, made), strict=True)) / len(prompts)
-    assert agree >= (0.99 if nearly_all < 0.01 else 0.97)
-    assert np.quantile(apart, 0.98) <= nearly_all and max(apart) <= any_token
+    same = [(one, other) for one, other in zip(*made, strict=True) if one.tokens == other.tokens]
+    assert all((one.text, one.finished) == (other.text, other.finished) for one, other in same)
+    apart = np.concatenate([np.abs(np.subtract(one.logprobs, other.logprobs)) for one, other in same])
+    print(
+        f"{plain.model.dtype}: {len(same)} of {len(prompts)} completions agree; {np.mean(apart <= tolerance):.2%} of "
+        f"{len(apart)} tokens within {tolerance} nats, {max(apart):.2g} at most"
+    )
+    assert len(same) >= enough * len(prompts)
+    assert np.quantile(apart, share) <= tolerance
 
 
 @needs_vllm
 def test_loglikelihoods_agree(engines, prompts):
-    plain, vllm, (tolerance, _) = engines
+    plain, vllm, (_, tolerance, _) = engines
     made = plain.complete(prompts[::5], GREEDY)
     sequences = [(prompt, completion.tokens) for prompt, completion in zip(prompts[::5], made, strict=True)]
     allowed = tolerance * np.array([len(completion.tokens) for completion in made])
@@ -152,7 +147,7 @@ def test_a_stop_string_ends_a_text_of_vllms(engines, prompts):
 @only_float32
 def test_the_budget_cuts_and_a_cached_prefix_changes_nothing(engines, prompts):
     """A long prompt twice, so that the second time its keys and values are there."""
-    plain, vllm, (tolerance, _) = engines
+    plain, vllm, (_, tolerance, _) = engines
     long = [list(itertools.chain(*prompts[i::9]))[:length] for i, length in enumerate((100, 200, 250))]
     assert [len(prompt) for prompt in long] == [100, 200, 250] and vllm.budget == 256
     expected = plain.complete(long, GREEDY)

@@ -172,6 +172,21 @@ def test_chosen_tokens_log_probabilities(base, prompts):
             assert found.finished == (found.tokens[-1] == 1)
 
 
+def test_logits_are_not_rounded_to_half_precision(base, prompts):
+    """The engine's log-probabilities are those of float64 products of the model's own bfloat16 hidden states."""
+    model = copy.deepcopy(base[0]).bfloat16()
+    weight = model.get_output_embeddings().weight.double()
+    (found,) = generate.Transformers(model, base[1]).complete(prompts[:1], generate.Decoding(12))
+    ids = prompts[0] + found.tokens
+    with torch.no_grad():
+        logits = model.base_model(torch.tensor([ids])).last_hidden_state[0].double() @ weight.T
+    expected = logits.log_softmax(-1)[range(len(prompts[0]) - 1, len(ids) - 1), found.tokens]
+    first = expected[0]  # the later ones come from cached states, which are rounded in another order
+    assert found.logprobs[0] == pytest.approx(float(first), abs=1e-4)
+    assert found.logprobs == pytest.approx(expected.tolist(), abs=0.1)
+    assert float(logits.bfloat16().double().log_softmax(-1)[len(prompts[0]) - 1, found.tokens[0]] - first) != 0
+
+
 def test_stop_strings_end_a_completion(base, prompts):
     """The text is cut before the string; the tokens end with the one that completes it."""
     engine, tokenizer = generate.Transformers(*base), base[1]

@@ -166,7 +166,7 @@ def load_engine(
     if options:
         raise ValueError(f"engine_options ({', '.join(options)}) are vLLM's: set engine to vllm, or leave them empty")
     return Transformers(
-        models.load_model(model, revision, dtype), models.load_tokenizer(model, revision), batch_size, budget
+        models.load_model(model, revision, dtype, budget), models.load_tokenizer(model, revision), batch_size, budget
     )
 
 
@@ -181,6 +181,9 @@ class Transformers:
         budget: int | None = None,
     ):
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        head = model.get_output_embeddings()
+        if head.weight.dtype != torch.float32:
+            model.set_output_embeddings(_FloatHead(head))
         self.budget = budget or model.config.get_text_config().max_position_embeddings
 
     @torch.no_grad()
@@ -280,6 +283,7 @@ class VLLM:
             "enable_prefix_caching": True,
             "trust_remote_code": False,
             "load_format": "safetensors",
+            "hf_overrides": {"head_dtype": "float32"},  # as `_FloatHead`
         }
         if taken := sorted(own.keys() & options.keys()):
             raise ValueError(f"engine_options cannot set {', '.join(taken)}: use model, revision, dtype and budget")
@@ -390,6 +394,18 @@ def in_chunks(
         found += [Completion(**{k: v.tolist() if k in lists else v for k, v in row.items()}) for row in rows]
         print(f"{what}: {len(found)} of {len(items)}", flush=True)
     return found
+
+
+class _FloatHead(torch.nn.Module):
+    """A model's output projection in float32: in half precision a logit of 20 is rounded by up to 1/16 of a nat."""
+
+    def __init__(self, head: torch.nn.Linear):
+        super().__init__()
+        self.weight, self.bias = head.weight, head.bias
+        self.exact = [None if part is None else part.detach().float() for part in (head.weight, head.bias)]
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return torch.nn.functional.linear(hidden.float(), *self.exact)
 
 
 class _ChosenLogprobs(LogitsProcessor):

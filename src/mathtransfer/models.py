@@ -103,7 +103,8 @@ def check_memory(model: str, dtype: torch.dtype, budget: int, free: int, revisio
         parameters = AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     cached = 2 * config.num_hidden_layers * config.num_key_value_heads * width * budget
-    if (needed := (parameters + cached) * dtype.itemsize) > free:
+    exact = 4 * config.vocab_size * config.hidden_size if budget and dtype.itemsize < 4 else 0  # generate._FloatHead
+    if (needed := (parameters + cached) * dtype.itemsize + exact) > free:
         raise MemoryError(
             f"{model} needs about {needed / 2**30:.1f} GiB ({parameters / 1e9:.2f} billion parameters in {dtype} and "
             f"{budget} tokens of keys and values) and there are {free / 2**30:.1f} GiB free on the GPU: take a smaller "
