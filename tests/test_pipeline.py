@@ -198,7 +198,7 @@ def test_two_runs_of_one_seed_give_the_same_tables(smoke_study, tmp_path):
 @pytest.mark.parametrize(
     ("notebook", "parameters", "message"),
     [
-        ("runs/evaluate", {"modell": "x"}, "unknown parameter modell: this notebook takes model, base"),
+        ("runs/evaluate", {"modell": "x"}, "unknown parameter modell: this notebook takes model, revision, base"),
         ("runs/evaluate", {"suite": "mini"}, "unknown suite 'mini'"),
         ("runs/train", {"setting": "RL"}, "unknown setting 'RL'"),
         ("runs/latent_drift", {"evaluation": "nowhere"}, "nowhere is no finished run"),
