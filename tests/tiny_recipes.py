@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from contextlib import contextmanager, nullcontext
@@ -14,7 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
-import yaml
 
 CONFIG = Path(__file__).parent.parent / "config"
 RECIPES, ACCELERATE = CONFIG / "recipes", CONFIG / "accelerate"
@@ -24,7 +22,6 @@ TEMPLATE = (
     "{% for m in messages %}<|im_start|> {{ m.role }} {{ m.content }} <|im_end|> {% endfor %}"
     "<|im_start|> assistant{% if enable_thinking is false %} <think> </think>{% endif %}"
 )
-PEFT = importlib.util.find_spec("peft") is not None
 HARDWARE = {"use_vllm": False, "vllm_enable_sleep_mode": False}  # what a CPU cannot do
 
 
@@ -79,12 +76,7 @@ def cases() -> list[tuple[str, str, dict]]:
     adapters = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
     named = [(path.stem, path.stem, {}) for path in sorted(RECIPES.glob("*.yaml")) if path.stem != "ablation"]
     ablation = [(f"ablation: {setting}", "ablation", {"setting": setting}) for setting in train.SETTINGS]
-    every = [*named, *ablation, ("small_rl with adapters", "small_rl", {"lora": adapters})]
-    return [(name, recipe, changes) for name, recipe, changes in every if PEFT or not lora_of(recipe, changes)]
-
-
-def lora_of(recipe: str, changes: dict) -> dict:
-    return (yaml.safe_load((RECIPES / f"{recipe}.yaml").read_text()) | changes).get("lora", {})
+    return [*named, *ablation, ("small_rl with adapters", "small_rl", {"lora": adapters})]
 
 
 def at_tiny_size(recipe: str, changes: dict, folder: Path) -> dict:
