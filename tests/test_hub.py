@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from mathtransfer import models
+from mathtransfer import generate, models
+from mathtransfer.miniature import vocabulary
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONFIG = json.dumps({"model_type": "qwen3"}).encode()
@@ -134,6 +136,25 @@ def test_a_full_gpu_is_told_of_before_loading(folder, monkeypatch):
     monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("it was loaded"))
     with pytest.raises(MemoryError, match=r"0\.00 billion parameters in torch\.float32"):
         models.load_model(folder[0])
+
+
+def test_gpus_that_share_a_model_are_counted_before_vllm_loads_it(folder, monkeypatch):
+    needed = sum(weight.nbytes for weight in folder[1].parameters())  # without a token's keys and values
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (needed, needed))
+    loaded = pytest.raises(RuntimeError, match="it was loaded")
+    refused = pytest.raises(MemoryError, match=r"free on the GPU: .* or vLLM with a larger tensor_parallel_size")
+
+    def load(**_):
+        raise RuntimeError("it was loaded")
+
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=load))
+    tokenizer = vocabulary.build_tokenizer()
+    tokenizer.save_pretrained(folder[0])
+    for gpus, outcome in {1: refused, 2: loaded}.items():
+        with outcome:
+            generate.load_engine("vllm", folder[0], budget=64, options={"tensor_parallel_size": gpus})
 
 
 def test_precision_fits_the_device(folder, monkeypatch):
