@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from mathtransfer import runs, survey
+from mathtransfer import runs
+from mathtransfer.claims import full
 
 TIERS = yaml.safe_load(Path("config/tiers.yaml").read_text())
 TIER = config.get("tier", "mini")
@@ -116,7 +117,7 @@ rule train:
 rule evaluate:
     input:
         notebook=notebook("runs/evaluate"),
-        suite=[str(path) for path in Path("src/mathtransfer/suites", SIZE["evaluate"]["suite"]).glob("*.yaml")],
+        suite=[str(path) for path in Path("src/mathtransfer/benchmarks/suites", SIZE["evaluate"]["suite"]).glob("*.yaml")],
         model=lambda w: BASE_FILES if w.run == "base" else f"{RUNS}/train/{w.run}/manifest.json",
     output:
         manifest=f"{RUNS}/evaluate/{{run}}/manifest.json",
@@ -231,14 +232,14 @@ RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.su
 RECORDED = "results/released_generations.csv"
 
 # Evaluations of the real models: recorded ones, and those that were run here.
-SUITE_PAPER = [str(path) for path in sorted(Path("src/mathtransfer/suites/paper").rglob("*.*l"))]  # YAML, JSON lines
+SUITE_PAPER = [str(path) for path in sorted(Path("src/mathtransfer/benchmarks/suites/paper").rglob("*.*l"))]  # YAML, JSON lines
 SURVEYED = ["results/survey", "_build/full/runs/evaluate"]
 SURVEY_RUNS = [path for folder in SURVEYED for path in sorted(Path(folder).rglob("manifest.json"))]
 SURVEY_RUNS = [str(path) for path in SURVEY_RUNS if path.parent.suffix != ".partial"]
 MODELS = "config/models.yaml"
 
 # `make survey`: the models that were asked for, and a file of parameters that shall differ from how they are asked.
-KNOWN = {survey.folder_name(name): name for name in survey.read_models(MODELS)}
+KNOWN = {full.folder_name(name): name for name in full.read_models(MODELS)}
 ASKED = [name for name in str(config.get("models") or "").split(";") if name]
 DIFFERENT = yaml.safe_load(Path(config["settings"]).read_text()) if config.get("settings") else {}
 if unknown := sorted(set(ASKED) - set(KNOWN.values())):
@@ -247,7 +248,7 @@ if unknown := sorted(set(ASKED) - set(KNOWN.values())):
 
 rule survey:
     input:
-        [f"{SURVEYED[-1]}/{survey.folder_name(name)}/manifest.json" for name in ASKED],
+        [f"{SURVEYED[-1]}/{full.folder_name(name)}/manifest.json" for name in ASKED],
 
 
 rule survey_model:
@@ -261,7 +262,7 @@ rule survey_model:
         touched=touched("runs/evaluate"),
         values=lambda w: json.dumps(
             {
-                **survey.evaluation(KNOWN[w.slug], survey.read_models(MODELS)),
+                **full.evaluation(KNOWN[w.slug], full.read_models(MODELS)),
                 **DIFFERENT,
                 "out": f"{SURVEYED[-1]}/{w.slug}",
             }
@@ -313,8 +314,8 @@ for chapter, (needs, makes, own) in CHAPTERS.items():
             f"chapter_{chapter}"
         input:
             notebook=notebook(f"chapters/{chapter}"),
-            claims="src/mathtransfer/claims.yaml",
-            paper=[str(path) for path in sorted(Path("src/mathtransfer").glob("*.csv")) + sorted(Path("src/mathtransfer/paper").glob("*.csv"))],
+            claims="src/mathtransfer/claims/claims.yaml",
+            paper=[str(path) for path in sorted(Path("src/mathtransfer/paper").rglob("*.csv"))],
             needs=needs,
         output:
             executed=f"{EXECUTED}/chapters/{chapter}.ipynb",

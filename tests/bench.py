@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from mathtransfer import divergence, latent, models, tokens
-from mathtransfer.divergence import Readout
-from mathtransfer.evaluate import evaluate
+from mathtransfer.benchmarks.evaluate import evaluate
+from mathtransfer.drift import divergence, hidden_states
 from mathtransfer.miniature.families import FAMILIES, distinct_problems
+from mathtransfer.models import checkpoints, readout
+from mathtransfer.models.readout import Readout
 
 OUT = Path("_build/bench.csv")
 ROWS: list[tuple] = []
@@ -54,12 +55,12 @@ def report(
 
 
 def miniature() -> None:
-    model, tokenizer = models.load_model("miniature"), models.load_tokenizer("miniature")
+    model, tokenizer = checkpoints.load_model("miniature"), checkpoints.load_tokenizer("miniature")
     problems = [p for name in FAMILIES for p in distinct_problems(name, "validation", 20, seed=0)]
     encode = [(tokenizer(p.question).input_ids, tokenizer(f"answer {p.answer}").input_ids) for p in problems]
 
     def drift(batch_size: int) -> Callable[[], object]:
-        return lambda: tokens.token_drift(lambda: model, lambda: model, encode, batch_size=batch_size)
+        return lambda: divergence.token_drift(lambda: model, lambda: model, encode, batch_size=batch_size)
 
     report("token drift, batches of 32", *_between("one text at a time", seconds(drift(32), drift(1))))
 
@@ -127,16 +128,16 @@ def published_states(model: Qwen3ForCausalLM, texts: list[str], layers: int) -> 
 
 
 @torch.no_grad()
-def hidden_states() -> None:
+def states() -> None:
     model, texts = prompts()
-    batches = latent.batches(Words(), texts, 32)
+    batches = hidden_states.batches(Words(), texts, 32)
 
     def bare() -> None:
         for _, ids, mask in batches:
             model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
 
     def ours() -> None:
-        latent.pooled_states(model, Words(), texts, 32)
+        hidden_states.pooled_states(model, Words(), texts, 32)
 
     ours()
     once, plain = seconds(ours, bare, repeats=5)
@@ -180,7 +181,7 @@ def divergences_time() -> None:
         for read in (tuned, base):
             for start in range(0, TOKENS, size):
                 rows = slice(start, min(start + size, TOKENS))
-                divergence.logits(read, rows, buffer[: rows.stop - rows.start])
+                readout.logits(read, rows, buffer[: rows.stop - rows.start])
 
     times = seconds(lambda: divergence.divergences(tuned, base, observed), logits_alone, repeats=2)
     report("KL, JS, ranks of 4096 tokens", *_between("both sets of logits alone", times), limit=1.5)
@@ -191,7 +192,7 @@ def print_memory(which: str) -> None:
     """The memory of one way; run in a process of its own, so that no memory is there to be used again."""
     if which in ("states", "published"):
         model, texts = prompts()
-        ways = {"states": lambda: latent.pooled_states(model, Words(), texts, 32)}
+        ways = {"states": lambda: hidden_states.pooled_states(model, Words(), texts, 32)}
         ways["published"] = lambda: published_states(model, texts, 1)
     else:
         tuned, base, observed = _readouts(TOKENS)
@@ -223,7 +224,7 @@ def main() -> None:
     if sys.argv[1:2] == ["memory"]:
         return print_memory(sys.argv[2])
     miniature()
-    hidden_states()
+    states()
     divergences_time()
     ours, plain = _memory("divergences"), _memory("plain")
     report("KL, JS, ranks of 4096 tokens", ours, "all logits at once", plain, unit="MB")

@@ -47,15 +47,15 @@ def smoke_study() -> Path:
 @pytest.fixture(scope="session")
 def base():
     """The miniature base model and its tokenizer."""
-    from mathtransfer import models
+    from mathtransfer.models import checkpoints
 
-    return models.load_model("miniature"), models.load_tokenizer("miniature")
+    return checkpoints.load_model("miniature"), checkpoints.load_tokenizer("miniature")
 
 
 @pytest.fixture(scope="session")
 def isolated():
     """Skips where the machine cannot isolate a program."""
-    from mathtransfer import sandbox
+    from mathtransfer.benchmarks import sandbox
 
     try:
         sandbox.check_sandbox()

@@ -27,8 +27,11 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from mathtransfer import GROUPS, charts, evaluate, generate, report
+from mathtransfer import GROUPS, report
 from mathtransfer.__main__ import main
+from mathtransfer.benchmarks import evaluate
+from mathtransfer.models import engines
+from mathtransfer.pages import charts
 
 FILES = {"report.html", "report.json", "tokens.parquet", "layers.csv", "manifest.json"}
 PROMPTS = [f"the sum of {i} and {7 - i} is" for i in range(9)]
@@ -160,7 +163,7 @@ def test_the_command_line_on_the_miniature(base, tmp_path):
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["notebook"] == "report" and manifest["parameters"]["tuned"] == tuned
 
-    engine = generate.Transformers(*base)
+    engine = engines.Transformers(*base)
     parts = evaluate.questions("miniature", list(GROUPS), evaluate.Asking(n=3), base[1], engine.budget)
     scores, _ = evaluate.evaluate(engine, parts, seed=0, folder=tmp_path / "completions")
     scores = scores[scores["metric"] == "accuracy"]

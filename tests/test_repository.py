@@ -11,7 +11,8 @@ import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
 
-from mathtransfer import ledger, runs
+from mathtransfer import runs
+from mathtransfer.claims import ledger
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -64,7 +65,7 @@ def test_source_notebooks(path):
     url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
     assert f"mathtransfer @ git+{url}" in "".join(code[0]["source"])  # Colab's first cell
     assert "parameters" in code[1]["metadata"]["tags"]
-    assert "runs.parameters(" in "".join(code[2]["source"])
+    assert "runs.read_parameters(" in "".join(code[2]["source"])
     names = re.findall(r"^(\w+) = ", "".join(code[1]["source"]), flags=re.MULTILINE)
     checked = " ".join(re.findall(r'"([\w ]+)"', "".join(code[2]["source"]))).split()
     assert names == checked
@@ -91,4 +92,4 @@ def test_no_output_path_of_a_machine_in_what_ships():
 
 
 def test_package_data_is_found():
-    assert (runs.PACKAGE / "claims.yaml").is_file() and (runs.PACKAGE / "paper" / "scores.csv").is_file()
+    assert (runs.PACKAGE / "claims" / "claims.yaml").is_file() and (runs.PACKAGE / "paper" / "scores.csv").is_file()

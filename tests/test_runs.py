@@ -7,7 +7,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from mathtransfer import models, runs
+from mathtransfer import runs
+from mathtransfer.models import checkpoints
 
 BASE = "a" * 16
 
@@ -57,12 +58,12 @@ def test_the_manifest_says_what_was_run(tmp_path):
 def test_unknown_parameters_are_refused():
     namespace = {"seed": 1, "out": "x", "In": ["", "seed = 0", "# Parameters\nseed = 1\nsede = 2\n"]}
     with pytest.raises(ValueError, match="unknown parameter sede: this notebook takes seed, out"):
-        runs.parameters(namespace, "seed out")
+        runs.read_parameters(namespace, "seed out")
     with pytest.raises(ValueError, match="no value for steps"):
-        runs.parameters({"seed": 1}, "seed steps")
+        runs.read_parameters({"seed": 1}, "seed steps")
     # Run again by hand: what later cells set the first time is no parameter.
     again = {"seed": 1, "out": "x", "rows": [], "In": ["", "seed = 1", "rows = []"]}
-    assert runs.parameters(again, "seed out") == {"seed": 1, "out": "x"}
+    assert runs.read_parameters(again, "seed out") == {"seed": 1, "out": "x"}
 
 
 def test_a_run_of_another_base_is_refused(tmp_path):
@@ -97,38 +98,38 @@ def test_tidy_tables_have_the_tidy_columns():
 
 def test_sources_follow_imports(tmp_path):
     cell = {"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "execution_count": None}
-    cell["source"] = "if True:\n    %pip install x\nfrom mathtransfer import tokens"
+    cell["source"] = "if True:\n    %pip install x\nfrom mathtransfer.drift import divergence"
     notebook = tmp_path / "n.ipynb"
     notebook.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     names = {path.name for path in runs.sources(notebook)}
-    assert {"tokens.py", "divergence.py", "__init__.py"} <= names  # tokens imports divergence
-    assert "train.py" not in names
+    assert {"divergence.py", "readout.py", "__init__.py"} <= names  # divergence imports readout
+    assert "objective.py" not in names
 
 
 @pytest.fixture
 def copied_base(tmp_path):
-    return shutil.copytree(models.MINIATURE_BASE, tmp_path / "model")
+    return shutil.copytree(checkpoints.MINIATURE_BASE, tmp_path / "model")
 
 
 def test_model_folders_are_checked(copied_base):
-    models.load_model(str(copied_base))
+    checkpoints.load_model(str(copied_base))
     (copied_base / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="has no weights"):
-        models.load_model(str(copied_base))
+        checkpoints.load_model(str(copied_base))
     (copied_base / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        models.load_model(str(copied_base))
+        checkpoints.load_model(str(copied_base))
     with pytest.raises(FileNotFoundError, match="no model folder"):
-        models.load_model(str(copied_base / "elsewhere"))
+        checkpoints.load_model(str(copied_base / "elsewhere"))
 
 
 def test_fingerprint_is_of_the_weights(copied_base, monkeypatch):
-    assert models.fingerprint(str(copied_base)) == models.fingerprint("miniature")
+    assert checkpoints.fingerprint(str(copied_base)) == checkpoints.fingerprint("miniature")
     weights = copied_base / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    assert models.fingerprint(str(copied_base)) != models.fingerprint("miniature")
-    monkeypatch.setattr(models.hub, "commit", lambda repo, revision: f"commit of {revision}")
-    assert models.fingerprint("owner/name", "abc") == "owner/name@commit of abc"
+    assert checkpoints.fingerprint(str(copied_base)) != checkpoints.fingerprint("miniature")
+    monkeypatch.setattr(checkpoints.hub, "resolve_commit", lambda repo, revision: f"commit of {revision}")
+    assert checkpoints.fingerprint("owner/name", "abc") == "owner/name@commit of abc"
 
 
 def test_a_slash_at_the_end_of_a_folder_changes_nothing(tmp_path):

@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
-from mathtransfer.charts import vega_bundle
+from mathtransfer.pages.charts import vega_bundle
 
 LOGGER = logging.getLogger(__name__)
 INJECTED = "injected-parameters"  # papermill's tag for the cell it adds

@@ -3,3 +3,4 @@
 __version__ = "0.1.0"
 
 GROUPS = ["math", "other", "non"]  # the paper's groups of benchmarks, in its order
+GROUP_TITLES = {"math": "mathematics", "other": "other reasoning", "non": "non-reasoning"}

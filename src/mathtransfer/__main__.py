@@ -66,9 +66,9 @@ def _train(recipe: Path, changes: list[list[str]], out: str) -> None:
     """Train by a recipe, some of whose values are given anew."""
     import yaml
 
-    from mathtransfer import recipes, train
+    from mathtransfer.training import objective, recipes
 
-    train.run(**recipes.read_recipe(recipe, {name: yaml.safe_load(text) for name, text in changes}), out=out)
+    objective.run(**recipes.read_recipe(recipe, {name: yaml.safe_load(text) for name, text in changes}), out=out)
 
 
 def _count(text: str) -> int:

@@ -11,35 +11,21 @@ import math
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mathtransfer import GROUPS, evaluate, generate, latent, models, runs, tokens, transfer, weights
-from mathtransfer.report_page import Finding, figures, findings, group_name, page
+from mathtransfer import GROUPS, runs
+from mathtransfer.benchmarks import evaluate
+from mathtransfer.claims import transfer
+from mathtransfer.drift import summaries
+from mathtransfer.drift.comparison import Comparison, compare
+from mathtransfer.models import checkpoints, engines
+from mathtransfer.pages.report_page import Finding, figures, findings, page
 
 EVERYTHING = "all prompts"  # the group of prompts that have none
 FILES = {"report.html", "report.json", "tokens.parquet", "layers.csv", "manifest.json", "identity.json"}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The tables of two checkpoints' comparison.
-
-    `weights` of `weight_changes`; `latent` and `layers` of `latent.over_layers` and `by_layer`, with `group`; `tokens`
-    of `tokens.token_drift`, described, with `group`; `gains` (`group, benchmark, base_score, tuned_score, gain, low,
-    high`) and `indices` of `transferability`, both None where no scores were asked for; `left_out`: what, and why.
-    """
-
-    weights: pd.DataFrame
-    latent: pd.DataFrame
-    layers: pd.DataFrame
-    tokens: pd.DataFrame
-    gains: pd.DataFrame | None
-    indices: pd.DataFrame | None
-    left_out: list[str]
 
 
 def run(
@@ -73,13 +59,17 @@ def run(
         raise ValueError("scores need a suite: name one, or leave scores out")
     chosen = choose_prompts(prompts, suite, n)
     for model in (base, tuned):
-        models.check_checkpoint(models.resolve(model))
+        checkpoints.check_checkpoint(checkpoints.resolve(model))
     asked = {"base": base, "tuned": tuned, "prompts": prompts, "suite": suite, "n": n, "scores": scores, **settings}
     try:
-        with runs.run_folder(str(final), "report", asked, base_fingerprint=models.fingerprint(base)) as folder:
-            found = compare(base, tuned, chosen, suite=suite if scores else "", **settings)
-            said, drawn = findings(found), figures(found)
-            write(folder, base, tuned, found, said, drawn)
+        with runs.run_folder(str(final), "report", asked, base_fingerprint=checkpoints.fingerprint(base)) as folder:
+            found = compare(base, tuned, chosen, **settings)
+            scored = None
+            if scores:
+                print(f"scores on the suite {suite}", flush=True)
+                scored = _scores(base, tuned, suite, chosen, settings.get("seed", 0))
+            said, drawn = findings(found, scored and scored.indices), figures(found)
+            _write(folder, base, tuned, found, scored, said, drawn)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)  # nothing in it could be resumed
         raise
@@ -138,88 +128,26 @@ def choose_prompts(file: str, suite: str, n: int) -> pd.DataFrame:
     return read_prompts(file) if file else evaluate.prompts(suite, list(GROUPS), evaluate.Asking(n=n))
 
 
-# --- measuring
+# --- scores
 
 
-def compare(
-    base: str,
-    tuned: str,
-    prompts: pd.DataFrame,
-    *,
-    suite: str = "",
-    max_tokens: int = 128,
-    batch_size: int = 16,
-    chat: bool = False,
-    together: bool = True,
-    seed: int = 0,
-) -> Comparison:
-    """Measure what a fine-tuning changed; says on standard output what it is doing.
+@dataclass(frozen=True)
+class Scores:
+    """Both models' scores on a suite.
 
-    Args:
-        base, tuned: checkpoint folders or hub ids with the same tokenizer.
-        prompts: `group, prompt`.
-        suite: a suite to score both models on, by its prompts among `prompts`; none to leave scores out.
-        max_tokens: the longest completion that drift is measured on.
-        chat: put each prompt into the tuned model's chat template.
-        together: hold both models at once while tokens are compared.
-        seed: for the sampled completions.
-
-    Raises:
-        FileNotFoundError, ValueError: a checkpoint is missing or damaged, the tokenizers differ, or there is no prompt.
+    `gains` has `group, benchmark, base_score, tuned_score, gain, low, high`; `indices` is of `transferability`.
     """
-    tokenizer = models.load_tokenizer(tuned)
-    models.check_same_vocabulary(tokenizer, models.load_tokenizer(base))
-    encoded = generate.encode(tokenizer, list(prompts["prompt"]), chat)
-    prompts = prompts.reset_index(drop=True)
-    print("weights", flush=True)
-    changes = weights.weight_changes(base, tuned)
-    if damaged := changes.loc[~np.isfinite(changes[["base_square", "update_square"]]).all(axis=1), "tensor"].tolist():
-        raise ValueError(f"there are numbers that are not finite in {damaged[0]} ({len(damaged)} tensors have some)")
-    load_base, load_tuned = partial(models.load_model, base), partial(models.load_model, tuned)
-    print(f"completions of {len(prompts)} prompts", flush=True)
-    decoding = generate.Decoding(max_tokens, generate.DECODINGS["sampled"])
-    completions = generate.Transformers(load_tuned(), tokenizer, batch_size).complete(encoded, decoding, seed)
-    print("token drift", flush=True)
-    sequences = [(prompt, completion.tokens) for prompt, completion in zip(encoded, completions, strict=True)]
-    drift = tokens.token_drift(load_tuned, load_base, sequences, together=together, batch_size=batch_size)
-    drift = tokens.describe(drift, tokenizer).join(prompts["group"], on="text")
-    print("latent drift", flush=True)
-    whole, layers, left_out = _latent(load_base, load_tuned, tokenizer, prompts, batch_size)
-    gains = indices = None
-    if suite:
-        print(f"scores on the suite {suite}", flush=True)
-        gains, indices = _scores(load_base, load_tuned, tokenizer, suite, prompts, seed)
-    return Comparison(changes, whole, layers, drift, gains, indices, left_out)
+
+    gains: pd.DataFrame
+    indices: pd.DataFrame
 
 
-def _latent(load_base, load_tuned, tokenizer, prompts, batch_size) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Mean-pooled states of one model after the other, compared by group."""
-    texts = list(prompts["prompt"])
-    before, after = (latent.pooled_states(load(), tokenizer, texts, batch_size)[0] for load in (load_base, load_tuned))
-    whole, layers, left_out = [], [], []
-    for group, members in prompts.groupby("group", sort=False).indices.items():
-        what, n = f"hidden states on {group_name(group)}", len(members)
-        if n < latent.LEAST_TEXTS:
-            left_out.append(f"{what}, which need at least {latent.LEAST_TEXTS} prompts ({n} found)")
-            continue
-        found = latent.measures(before[:, members], after[:, members])
-        summary = latent.over_layers(*found)
-        if summary.set_index("metric").loc[["centroid_shift", "cka"], "value"].isna().any():
-            left_out.append(f"{what}, whose prompts are too much alike")
-            continue
-        whole.append(summary.assign(group=group, n=n))
-        layers.append(latent.by_layer(*found).assign(group=group))
-    columns = ["group", "metric", "value", "low", "high"]
-    whole = pd.concat(whole, ignore_index=True) if whole else pd.DataFrame(columns=columns)
-    layers = pd.concat(layers, ignore_index=True) if layers else pd.DataFrame(columns=[*columns, "layer"])
-    return whole, layers, left_out
-
-
-def _scores(load_base, load_tuned, tokenizer, suite, prompts, seed) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _scores(base: str, tuned: str, suite: str, prompts: pd.DataFrame, seed: int) -> Scores:
+    tokenizer = checkpoints.load_tokenizer(tuned)
     n = int(prompts.groupby("benchmark").size().max())
     answers = []
-    for name, load in {"base": load_base, "tuned": load_tuned}.items():
-        engine = generate.Transformers(load(), tokenizer)
+    for name, model in {"base": base, "tuned": tuned}.items():
+        engine = engines.Transformers(checkpoints.load_model(model), tokenizer)
         parts = evaluate.questions(suite, list(GROUPS), evaluate.Asking(n=n), tokenizer, engine.budget)
         with tempfile.TemporaryDirectory() as unfinished:
             _, samples = evaluate.evaluate(engine, parts, seed=seed, folder=Path(unfinished))
@@ -230,21 +158,26 @@ def _scores(load_base, load_tuned, tokenizer, suite, prompts, seed) -> tuple[pd.
     rows = []
     for (group, benchmark), own in pairs.groupby(["group", "benchmark"], sort=False):
         difference = (own["tuned"] - own["base"]).to_numpy()[:, None]
-        gain, _, low, high = tokens.ratio_of_sums(difference, np.ones(len(own)))[0]
+        gain, _, low, high = summaries.ratio_of_sums(difference, np.ones(len(own)))[0]
         rows.append((group, benchmark, own["base"].mean(), own["tuned"].mean(), gain, low, high))
     columns = ["group", "benchmark", "base_score", "tuned_score", "gain", "low", "high"]
-    return pd.DataFrame(rows, columns=columns), transfer.transferability(answers, {"tuned": "base"}, "per_model")
+    indices = transfer.transferability(answers, {"tuned": "base"}, "per_model")
+    return Scores(pd.DataFrame(rows, columns=columns), indices)
 
 
-def write(folder: str | Path, base: str, tuned: str, found: Comparison, said: list[Finding], drawn: dict) -> None:
+# --- the files
+
+
+def _write(
+    folder: Path, base: str, tuned: str, found: Comparison, scored: Scores | None, said: list[Finding], drawn: dict
+) -> None:
     """`report.html`, `report.json` and the tables behind them."""
-    folder = Path(folder)
     (folder / "report.html").write_text(page(base, tuned, found, said, drawn), encoding="utf-8")
-    tables = {"weights": weights.summarise_changes(found.weights, ["layer", "kind"]), "latent": found.latent}
-    tables["tokens_by_group"] = tokens.summarise(found.tokens, ["group"])
+    tables = {"weights": summaries.summarise_changes(found.weights, ["layer", "kind"]), "latent": found.latent}
+    tables["tokens_by_group"] = summaries.summarise(found.tokens, ["group"])
     if not found.tokens["looping"].all():
-        tables["most_moved"] = tokens.most_moved(found.tokens)
-    tables |= {name: table for name in ("gains", "indices") if (table := getattr(found, name)) is not None}
+        tables["most_moved"] = summaries.most_moved(found.tokens)
+    tables |= vars(scored) if scored else {}
     data = {"base": base, "tuned": tuned, "findings": [asdict(finding) for finding in said], "left_out": found.left_out}
     data |= {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
     (folder / "report.json").write_text(json.dumps(_without_nan(data), indent=1, ensure_ascii=False), encoding="utf-8")

@@ -25,7 +25,7 @@ LIBRARIES = ("torch", "transformers", "trl", "lm_eval", "scikit-learn", "pandas"
 TIDY = ["model", "base", "setting", "seed", "tier", "suite", "group", "benchmark", "metric", "value", "stderr", "n"]
 
 
-def parameters(namespace: dict, names: str) -> dict:
+def read_parameters(namespace: dict, names: str) -> dict:
     """The values of a notebook's parameters, and no others: papermill itself lets a misspelt name pass.
 
     Args:

@@ -1,0 +1,10 @@
+"""Our small world: twelve families of problems, the corpus that the base reads, and the base itself.
+
+facts.py       word lists, and facts that only memory can answer
+families.py    the twelve families and their splits
+traces.py      how solutions are written down: the base's short styles, the teacher's long traces
+corpus.py      the pre-training mixture
+vocabulary.py  the tokenizer
+pretrain.py    architecture and pre-training
+base/          the base that ships
+"""

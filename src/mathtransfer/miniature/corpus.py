@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Iterator
 
-from mathtransfer.miniature import facts, teacher
+from mathtransfer.miniature import facts, traces
 from mathtransfer.miniature.families import FAMILIES, Problem, problems
 
 # How often a document of a group is answered at once, with a careful chain of thought, with a slip in it, or in the
@@ -33,12 +33,12 @@ def respond(problem: Problem, group: str, rng: random.Random) -> str:
     styles = STYLES[group]
     style = rng.choices(list(styles), weights=list(styles.values()))[0]
     if style == "direct":
-        return teacher.direct(problem)
+        return traces.direct(problem)
     if style == "steps":
-        return teacher.steps(problem)
+        return traces.steps(problem)
     if style == "sloppy":
-        return teacher.sloppy_steps(problem, rng)
-    return teacher.thinking(problem, rng)
+        return traces.sloppy_steps(problem, rng)
+    return traces.thinking(problem, rng)
 
 
 def fact_statements() -> list[str]:

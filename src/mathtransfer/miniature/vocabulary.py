@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mathtransfer.miniature import facts
-from mathtransfer.miniature.teacher import LARGEST
+from mathtransfer.miniature.traces import LARGEST
 
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
 TEMPLATE_WORDS = """

@@ -1,0 +1,146 @@
+"""The claim ledger: criteria written down beforehand, evidence with intervals, computed verdicts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from pandas.io.formats.style import Styler
+
+from mathtransfer.paper.reported import table
+
+COLUMNS = ["claim", "layer", "statistic", "value", "low", "high", "criterion", "verdict", "run", "cell"]
+LAYERS = ("published", "released", "miniature", "full")
+HOLDS, FAILS, OPEN = "reproduced", "not reproduced", "undecided"
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """The side of a threshold that a statistic's whole interval must lie on for its claim to hold."""
+
+    about: str
+    side: str  # "above" or "below"
+    threshold: float
+
+    def __str__(self) -> str:
+        return f"interval {self.side} {self.threshold:g}"
+
+    def verdict(self, low: float, high: float) -> str:
+        """What the interval says; an interval without ends (nan) decides nothing."""
+        if math.isnan(low) or math.isnan(high):
+            return OPEN
+        above, below = low > self.threshold, high < self.threshold
+        if not above and not below:
+            return OPEN
+        return HOLDS if above == (self.side == "above") else FAILS
+
+
+@cache
+def criteria() -> dict[str, dict[str, Criterion]]:
+    """Claim -> statistic -> criterion, from `claims.yaml`.
+
+    Raises:
+        ValueError: a criterion's side is neither above nor below, or its claim is not among the paper's.
+    """
+    written = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text())
+    known = set(table("claims")["claim"])
+    found = {claim: {name: Criterion(**entry) for name, entry in entries.items()} for claim, entries in written.items()}
+    for claim, entries in found.items():
+        if claim not in known:
+            raise ValueError(f"claims.yaml has a criterion for {claim!r}, which is no claim of the paper")
+        for name, criterion in entries.items():
+            if criterion.side not in ("above", "below"):
+                raise ValueError(f"claims.yaml: side of {claim}/{name} is {criterion.side!r}, expected above or below")
+    return found
+
+
+def criterion_of(statistic: str) -> tuple[str, Criterion]:
+    """The claim that a statistic speaks for, and its criterion.
+
+    Raises:
+        ValueError: no criterion was written down for it.
+    """
+    for claim, entries in criteria().items():
+        if statistic in entries:
+            return claim, entries[statistic]
+    raise ValueError(f"no criterion for {statistic!r} in claims.yaml: write it down before looking at the result")
+
+
+def evidence(statistic: str, layer: str, interval: tuple[float, float, float], run: str) -> dict:
+    """One row of the ledger; claim, criterion and verdict follow from the statistic's name and interval.
+
+    Args:
+        statistic: a name in `claims.yaml`.
+        interval: value, low end, high end.
+        run: where the evidence comes from.
+
+    Raises:
+        ValueError: no criterion was written down for the statistic, or the layer does not exist.
+    """
+    if layer not in LAYERS:
+        raise ValueError(f"unknown layer {layer!r}: expected one of {', '.join(LAYERS)}")
+    claim, criterion = criterion_of(statistic)
+    value, low, high = interval
+    row = (claim, layer, statistic, value, low, high, str(criterion), criterion.verdict(low, high), run)
+    return dict(zip(COLUMNS[:-1], row, strict=True))
+
+
+def record(study: str | Path, chapter: str, found: dict[str, list[dict]]) -> pd.DataFrame:
+    """Write a chapter's evidence to `<study>/evidence/<chapter>.csv` and return it, in the order of the claims file.
+
+    Args:
+        found: section -> rows of `evidence`. The section is the address of the heading above the cell that computed
+            them, such as `evidence-for-s1-to-s4`; the ledger links to it.
+    """
+    rows = [{**row, "cell": f"{chapter}#{section}"} for section, part in found.items() for row in part]
+    table = _in_order(pd.DataFrame(rows, columns=COLUMNS))
+    folder = Path(study, "evidence")
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / f"{chapter}.csv", index=False)
+    return table
+
+
+def show(table: pd.DataFrame) -> Styler:
+    """Evidence as a table to print on a chapter's page."""
+    about = table["statistic"].map(lambda name: criterion_of(name)[1].about)
+    columns = ["claim", "statistic", "value", "low", "high", "criterion", "verdict", "run"]
+    return table.assign(statistic=about)[columns].style.hide().format(precision=2)
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    order = list(criteria())
+    return table.sort_values("claim", key=lambda claims: claims.map(order.index), kind="stable", ignore_index=True)
+
+
+def combine(verdicts: list[str]) -> str:
+    """A claim's verdict from its statistics': reproduced if all hold, not reproduced if any fails."""
+    if FAILS in verdicts:
+        return FAILS
+    return OPEN if OPEN in verdicts else HOLDS
+
+
+def read_evidence(folder: str | Path) -> pd.DataFrame:
+    """All evidence that the chapters recorded in a folder, in the order of the claims file.
+
+    Raises:
+        FileNotFoundError: no chapter has recorded any.
+    """
+    files = sorted(Path(folder).glob("*.csv"))
+    if not files:
+        raise FileNotFoundError(f"no evidence in {folder}: run the chapters first")
+    tables = [table for table in map(pd.read_csv, files) if len(table)]  # a chapter may have found nothing to judge
+    return _in_order(pd.concat(tables, ignore_index=True)[COLUMNS])
+
+
+def verdicts(ledger: pd.DataFrame) -> pd.DataFrame:
+    """The combined verdict of each claim and statement (rows) on each layer that has evidence (columns)."""
+    combined = ledger.groupby(["claim", "layer"], sort=False)["verdict"].agg(lambda column: combine(list(column)))
+    stated = combined.reset_index().merge(table("claims")[["claim", "statement"]], on="claim")
+    wide = stated.pivot_table(
+        index=["claim", "statement"], columns="layer", values="verdict", aggfunc="first", sort=False
+    )
+    return wide.fillna("no evidence yet")

@@ -1,0 +1,129 @@
+"""Tables of drift put together: means over tokens and over tensors, with intervals where something was sampled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+METRICS = ("kl", "kl_reverse", "js", "log_ratio", "rank_shift", "shifted")
+
+
+DRAWS = 1000  # resamples of the prompts
+
+
+SUMS = ["entries", "changed", "changed_bfloat16", "base_square", "update_square"]
+
+
+def summarise(drift: pd.DataFrame, by: list[str], metrics: tuple[str, ...] = METRICS, seed: int = 0) -> pd.DataFrame:
+    """Means over tokens, with errors and intervals that respect that tokens of one text belong together.
+
+    Args:
+        drift: the table of `token_drift`; `text` says which text a token is of.
+        by: the columns of a group, none for all tokens.
+        metrics: columns; for `rank_shift` the absolute shift is averaged, `shifted` is the percentage of tokens whose
+            rank differs.
+
+    Returns:
+        `*by, metric, value, stderr, low, high, n` (texts), `tokens`. The standard error is that of a ratio of sums over
+        texts (linearised); the 95% interval resamples the texts.
+    """
+    measured = drift.assign(rank_shift=drift["rank_shift"].abs(), shifted=100.0 * (drift["rank_shift"] != 0))
+    groups = measured.groupby(by, sort=False) if by else [((), measured)]
+    rows = []
+    for key, tokens in groups:
+        sums = tokens.groupby("text")[list(metrics)].sum().to_numpy(float)  # (texts, metrics)
+        counts = tokens.groupby("text").size().to_numpy(float)  # (texts,)
+        for metric, row in zip(metrics, ratio_of_sums(sums, counts, seed), strict=True):
+            rows.append((*key, metric, *row, len(counts), int(counts.sum())))
+    return pd.DataFrame(rows, columns=[*by, "metric", "value", "stderr", "low", "high", "n", "tokens"])
+
+
+def ratio_of_sums(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Sum over texts of a quantity by that of the counts, for every quantity.
+
+    Args:
+        sums: `(texts, quantities)`.
+        counts: `(texts,)`.
+
+    Returns:
+        Value, standard error, low and high end of the 95% interval over texts, `(quantities, 4)`; all but the value nan
+        where there is one text.
+    """
+    n, total = len(counts), counts.sum()
+    value = sums.sum(0) / total
+    if n < 2:
+        return np.stack([value, *[np.full_like(value, np.nan)] * 3], axis=1)
+    residuals = sums - value * counts[:, None]
+    stderr = np.sqrt(n / (n - 1) * (residuals**2).sum(0)) / total
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS)  # how often each text is drawn
+    low, high = np.quantile(times @ sums / (times @ counts)[:, None], [0.025, 0.975], axis=0)
+    return np.stack([value, stderr, low, high], axis=1)
+
+
+def published_kl(drift: pd.DataFrame) -> float:
+    """The divergence as the authors' script estimates it, in nats.
+
+    The absolute value of the mean over texts of the mean log-ratio of a text's tokens, its first token left out. Theirs
+    reads greedy text, on which the log-ratio estimates nothing: a token is there because it is the tuned model's best.
+    """
+    return abs(float(drift[drift["position"] > 0].groupby("text")["log_ratio"].mean().mean()))
+
+
+def shift_coverage(drift: pd.DataFrame) -> pd.Series:
+    """How much of each text the rank shifts are spread over: percent of its tenths that hold a shifted token. Ours.
+
+    Texts of fewer than ten tokens are left out.
+    """
+    long = drift[drift["length"] >= 10]
+    tenth = (10 * long["position"] // long["length"]).rename("tenth")
+    return 100.0 * (long["rank_shift"] != 0).groupby([long["text"], tenth]).any().groupby("text").mean()
+
+
+def most_moved(drift: pd.DataFrame, n: int = 15, around: int = 6) -> pd.DataFrame:
+    """The tokens that carry most of the divergence, with the place where each moved most. Loops are left out.
+
+    Args:
+        drift: the table of `token_drift`, described.
+        n: how many tokens at most.
+        around: tokens of context on either side.
+
+    Returns:
+        `piece, class, share` (percent of all divergence), `count, kl` (mean, nats), `example`.
+    """
+    told = drift[~drift["looping"]].assign(piece=drift["piece"].replace("", "\ufffd").str.strip().replace("", "↵"))
+    by_piece = told.groupby("piece").agg(**{"class": ("class", "first"), "kl": ("kl", "mean"), "count": ("kl", "size")})
+    by_piece["share"] = 100.0 * told.groupby("piece")["kl"].sum() / max(told["kl"].sum(), 1e-300)
+    top = by_piece.nlargest(n, "share")
+    examples = []
+    for piece in top.index:
+        place = told[told["piece"] == piece]["kl"].idxmax()
+        own = drift.loc[drift["text"] == drift.loc[place, "text"]]
+        near = own[(own["position"] - drift.loc[place, "position"]).abs() <= around]
+        examples.append("".join(f"[{p}]" if i == place else p for i, p in near["piece"].items()))
+    return top.assign(example=examples).reset_index()[["piece", "class", "share", "count", "kl", "example"]]
+
+
+def summarise_changes(changes: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """The changes of groups of tensors.
+
+    Args:
+        changes: from `weight_changes`.
+        by: the columns that make a group, as `["layer"]` or `["layer", "kind"]`; `[]` for one row over all tensors.
+
+    Returns:
+        One row a group, sorted by the columns of `by`, with `entries` (a count) and three columns in percent:
+        `unchanged` (of the entries), `unchanged_bfloat16` (of the entries, both rounded to bfloat16) and
+        `relative_update`, the norm of the update over the norm of the base's weights. That is infinite where a base of
+        zeros changed, and NaN where it did not or where a weight is NaN.
+    """
+    groups = changes.groupby(by if by else lambda _: 0)
+    total = groups[SUMS].agg(lambda column: column.sum(skipna=False))  # a NaN must not drop out of the sum
+    summary = pd.DataFrame(
+        {
+            "entries": total["entries"],
+            "unchanged": 100.0 * (total["entries"] - total["changed"]) / total["entries"],
+            "unchanged_bfloat16": 100.0 * (total["entries"] - total["changed_bfloat16"]) / total["entries"],
+            "relative_update": 100.0 * (total["update_square"] / total["base_square"]) ** 0.5,
+        }
+    )
+    return summary.reset_index(drop=not by)

@@ -1,0 +1,9 @@
+"""A model that answers: from the hub or a folder to completions and final hidden states.
+
+hub.py          the commit behind a revision
+checkpoints.py  loading, and refusing early what cannot be loaded or compared
+prompting.py    prompts as token ids, chat templates
+thinking.py     where thinking ends and the answer begins
+engines.py      completions and log-likelihoods from transformers or vLLM
+readout.py      final hidden states and output projections
+"""

@@ -1,0 +1,284 @@
+"""The report's findings in plain sentences, its figures, and its page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+import altair as alt
+import pandas as pd
+
+from mathtransfer import GROUP_TITLES
+from mathtransfer.drift import summaries
+from mathtransfer.pages import charts
+from mathtransfer.pages.token_strip import token_strip
+
+if TYPE_CHECKING:
+    from mathtransfer.drift.comparison import Comparison
+
+SHOWN_TEXTS = 6  # responses in the token strip
+MIRRORED = {"value": "value", "low": "high", "high": "low"}  # the ends of an interval of 1 - x from those of x
+LEAST_TOKENS = 20  # of a kind, to be compared with the others
+STYLE = """
+body { font: 16px/1.5 system-ui, Helvetica, Arial, sans-serif; max-width: 54rem; margin: 2rem auto; padding: 0 1rem;
+  color: #111; background: white; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } h3 { font-size: 1rem; margin-bottom: 0.2rem; }
+li { margin-bottom: 0.4rem; } .note { color: #555; } div.chart { display: block; overflow-x: auto; }
+code { overflow-wrap: anywhere; }
+"""
+
+
+# --- findings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence and the number in it, with its 95% interval (nan where everything is counted)."""
+
+    topic: str
+    group: str
+    measure: str
+    unit: str
+    value: float
+    low: float
+    high: float
+    sentence: str
+
+
+def _finding(topic: str, group: str, measure: str, unit: str, row: dict, sentence: str, digits: str = ".3g") -> Finding:
+    """A finding whose sentence has the number with its interval at `{x}`."""
+    low, high = row["low"], row["high"]
+    if math.isnan(low):
+        interval = "[no interval from one prompt]"
+    else:
+        ends = [f"{end:{digits}}" if math.isfinite(end) else "unbounded" for end in (low, high)]
+        interval = f"[{', '.join(ends)}]"
+    text = sentence.replace("{x}", f"{row['value']:{digits}} {interval}")  # a group's name may hold other braces
+    return Finding(topic, group, measure, unit, row["value"], low, high, text)
+
+
+def findings(found: Comparison, indices: pd.DataFrame | None = None) -> list[Finding]:
+    """All findings, in the order of the page.
+
+    Args:
+        indices: of `transferability`; None if no scores were asked for.
+    """
+    on_scores = [] if indices is None else _on_scores(indices)
+    return [*_on_weights(found), *_on_tokens(found), *_on_states(found), *on_scores]
+
+
+def group_name(group: str) -> str:
+    """A group as the book calls it, or as a file of prompts does."""
+    return GROUP_TITLES.get(group, group)
+
+
+def _share(percent: float) -> str:
+    """Three digits, but 100 only for all."""
+    return "over 99.9" if 99.95 <= percent < 100 else f"{percent:.3g}"
+
+
+def _on_weights(found: Comparison) -> Iterator[Finding]:
+    whole = summaries.summarise_changes(found.weights, []).iloc[0]
+    kinds = summaries.summarise_changes(found.weights, ["kind"]).set_index("kind")["relative_update"]
+    changed, changed_bfloat16 = 100 - whole["unchanged"], 100 - whole["unchanged_bfloat16"]
+    update, most = whole["relative_update"], kinds.idxmax()
+    yield Finding(
+        "weights",
+        "all",
+        "changed weights",
+        "%",
+        changed,
+        math.nan,
+        math.nan,
+        f"{_share(changed)}% of the {int(whole['entries']):,} weights changed; rounded to bfloat16, "
+        f"{_share(changed_bfloat16)}% still differ. All weights are counted, so there is no interval.",
+    )
+    sentence = f"The change is {update:.3g}% as large as the base's weights (ratio of norms)."
+    if update > 0:
+        sentence += f" Relative to their size, the weights of the kind {most} changed most ({kinds[most]:.3g}%)."
+    yield Finding("weights", "all", "relative update", "%", update, math.nan, math.nan, sentence)
+
+
+def _on_tokens(found: Comparison) -> Iterator[Finding]:
+    means = summaries.summarise(found.tokens, ["group"], ("kl", "shifted")).set_index(["group", "metric"])
+    for group in found.tokens["group"].unique():
+        kl = means.loc[(group, "kl")]
+        # Evidence of 20 to 1 is a log-likelihood ratio of log 20, and grows by the KL divergence with every token.
+        told = "cannot tell from a million tokens which one writes"
+        if kl["value"] > math.log(20) / 1e6:
+            needed = math.ceil(math.log(20) / kl["value"])
+            told = f"can tell at odds of 20 to 1 which one writes after about {needed:,} token{'s' * (needed > 1)}"
+        start = f"On {group_name(group)}, "
+        yield _finding(
+            "tokens",
+            group,
+            "kl",
+            "nats a token",
+            kl,
+            start
+            + "the tuned model's next-token distribution is {x} nats a token from the base's (exact KL, on its own "
+            f"samples): knowing both models, one {told}.",
+        )
+        yield _finding(
+            "tokens",
+            group,
+            "shifted",
+            "%",
+            means.loc[(group, "shifted")],
+            start + "{x} percent of the tokens that it writes have another rank under the base.",
+        )
+    kinds = summaries.summarise(found.tokens[~found.tokens["looping"]], ["class"], ("kl",))
+    kinds = kinds[kinds["tokens"] >= LEAST_TOKENS].sort_values("value", ascending=False)
+    if len(kinds) > 1 and kinds["value"].max() > 0:
+        most, rest = kinds.iloc[0], kinds.iloc[1:]
+        others = ", ".join(f"{name} {value:.3g}" for name, value in zip(rest["class"], rest["value"], strict=True))
+        sentence = f"Tokens of the kind {most['class']} moved most: {{x}} nats each, against {others}."
+        yield _finding("tokens", "all", f"kl of {most['class']}", "nats a token", most, sentence)
+    looping = found.tokens.assign(share=100.0 * found.tokens["looping"])
+    if looping["looping"].any():
+        sentence = (
+            "{x} percent of the tokens are in text that repeats itself, where both models are sure of the next token "
+            "and every mean is drawn towards zero."
+        )
+        share = summaries.summarise(looping, [], ("share",)).iloc[0]
+        yield _finding("tokens", "all", "looping", "%", share, sentence)
+
+
+def _on_states(found: Comparison) -> Iterator[Finding]:
+    table = found.latent.set_index(["group", "metric"])
+    for group in found.latent["group"].unique():
+        layers = found.layers[(found.layers["group"] == group) & (found.layers["metric"] == "centroid_shift")]
+        start, furthest = f"On {group_name(group)}, ", layers.loc[layers["value"].idxmax()]
+        most = f", most in layer {furthest['layer']}" if furthest["value"] > 0 else ""
+        yield _finding(
+            "hidden states",
+            group,
+            "centroid_shift",
+            "standard deviations",
+            table.loc[(group, "centroid_shift")],
+            start + "the mean over prompts moved by {x} of the base's own standard deviations along its two main "
+            f"directions (average over layers){most}.",
+        )
+        yield _finding(
+            "hidden states",
+            group,
+            "cka",
+            "",
+            table.loc[(group, "cka")],
+            start + "the similarity of the two models' arrangements of the prompts is {x} (debiased CKA, average over "
+            "layers: 1 is the same arrangement, 0 an unrelated one).",
+            ".4g",
+        )
+
+
+def _on_scores(indices: pd.DataFrame) -> Iterator[Finding]:
+    for row in indices.query("metric == 'gain'").to_dict("records"):
+        sentence = f"On {group_name(row['group'])}, accuracy changed by {{x}} percentage points."
+        yield _finding("scores", row["group"], "gain", "percentage points", row, sentence, "+.1f")
+    for row in indices.query("metric == 'transferability index'").to_dict("records"):
+        what = f"The Transferability Index on {group_name(row['group'])}"
+        sentence = what + " is {x} percent."
+        if row["unstable"]:
+            sentence += " It says little: the gain on mathematics, which it is divided by, is not clearly above zero."
+        if row["reason"]:
+            sentence = f"{what} has no value: {row['reason']}."
+        elif math.isinf(row["low"]) and math.isinf(row["high"]):
+            sentence = f"{what} could be anything: the gain on mathematics, which it is divided by, may be zero."
+        yield _finding("scores", row["group"], "transferability index", "%", row, sentence, ".0f")
+
+
+# --- the page
+
+
+def figures(found: Comparison) -> dict[str, alt.TopLevelMixin | str]:
+    """Heading -> chart or HTML element, in the order of the page."""
+    by_matrix = summaries.summarise_changes(found.weights, ["layer", "kind"])
+    most = by_matrix.loc[by_matrix["relative_update"].idxmax()]
+    place = f" in layer {most['layer']}" if most["layer"] >= 0 else ""
+    drift = found.tokens.assign(setting="tuned", seed=0, tenth=10 * found.tokens["position"] // found.tokens["length"])
+    by_tenth = summaries.summarise(drift, ["group", "setting", "seed", "tenth"], ("kl",))
+    made: dict[str, alt.TopLevelMixin | str] = {
+        "Where the weights changed": charts.update_map(
+            by_matrix,
+            f"Most changed: {most['kind']}{place}, by {most['relative_update']:.3g}% of the base"
+            if most["relative_update"] > 0
+            else "No weight changed",
+            "Norm of the update relative to the base's weights, by layer and kind of matrix.",
+        ),
+        "Token by token": token_strip(
+            found.tokens, _shown(found.tokens), "Responses coloured by how far tuning moved them."
+        ),
+    }
+    if not found.tokens["looping"].all():
+        moved = summaries.most_moved(found.tokens).assign(setting="tuned model")
+        made["The tokens that moved most"] = charts.shifted_tokens(
+            moved,
+            f"{len(moved)} tokens carry {moved['share'].sum():.0f}% of the divergence"
+            if moved["kl"].max() > 0
+            else "No token moved",
+            "The tokens with the largest share of the KL divergence, with an example each.",
+        )
+    made["Along the response"] = charts.lines(
+        by_tenth,
+        "tenth",
+        "tenth of the response",
+        "value",
+        "KL (nats a token)",
+        "KL divergence along the response, with 95% intervals over prompts",
+        "Mean KL divergence in each tenth of the responses, one panel a group.",
+    )
+    if len(found.layers):
+        layers = found.layers.assign(setting="tuned", seed=0).set_index("metric")
+        apart = layers.loc["cka"].assign(**{end: 1 - layers.loc["cka", other] for end, other in MIRRORED.items()})
+        shown = {"centroid shift (standard deviations of the base)": layers.loc["centroid_shift"], "1 - CKA": apart}
+        for what, table in shown.items():
+            made[f"Layer by layer: {what}"] = charts.lines(
+                table,
+                "layer",
+                "layer (0 is the embedding)",
+                "value",
+                what.partition(" (")[0],  # all of it is longer than the axis
+                "Zero is no change; bands are 95% intervals over prompts",
+                f"{what} of the tuned model against the base in every layer, one panel a group.",
+            )
+    return made
+
+
+def _shown(drift: pd.DataFrame) -> dict[int, str]:
+    """The responses to show: of every group in turn the one that moved most, then the next."""
+    means = drift.groupby(["group", "text"], sort=False)["kl"].mean().reset_index()
+    means["place"] = means.groupby("group")["kl"].rank(ascending=False, method="first")
+    chosen = means.sort_values(["place"], kind="stable").head(SHOWN_TEXTS)
+    return {row["text"]: f"{group_name(row['group'])}, prompt {row['text'] + 1}" for _, row in chosen.iterrows()}
+
+
+def page(base: str, tuned: str, found: Comparison, said: list[Finding], drawn: dict) -> str:
+    """The report as one HTML page that needs no network."""
+    parts = [f"<h1>What changed from {escape(base)} to {escape(tuned)}</h1>"]
+    for topic in dict.fromkeys(finding.topic for finding in said):
+        items = "".join(f"<li>{escape(finding.sentence)}</li>" for finding in said if finding.topic == topic)
+        parts.append(f"<h2>{topic.capitalize()}</h2><ul>{items}</ul>")
+    parts += [f'<p class="note">Left out: {escape(reason)}.</p>' for reason in found.left_out]
+    parts.append(
+        f'<p class="note">Intervals are 95%, over {found.tokens["text"].nunique()} prompts. Each was completed once, '
+        f"sampled with one seed, in up to {found.tokens['length'].max()} tokens.</p>"
+    )
+    for number, (heading, figure) in enumerate(drawn.items()):
+        parts.append(f"<h2>{escape(heading)}</h2>")
+        if isinstance(figure, str):
+            parts.append(figure)
+        else:
+            specification = figure.to_json(indent=None).replace("<", "\\u003c")
+            parts.append(
+                f'<div class="chart" id="chart-{number}"></div>'
+                f'<script>vegaEmbed("#chart-{number}", {specification}, {{actions: false}});</script>'
+            )
+    bundle = charts.vega_bundle().replace("</script", "<\\/script")
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(tuned)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><script>{bundle}</script></head>'
+        f"<body>{''.join(parts)}</body></html>"
+    )

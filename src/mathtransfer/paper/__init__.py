@@ -1,0 +1,8 @@
+"""What was claimed: the paper's tables and claims, and the responses that its authors released.
+
+*.csv        the paper's tables and claims, as printed
+elsewhere/   what the paper does not print: sizes of training data and benchmarks, the authors' configuration
+reported.py  the tables as data frames, and how far each printed score may be off
+released.py  the authors' released generations
+endings.py   how a response ends, as far as its text tells
+"""

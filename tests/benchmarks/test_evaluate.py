@@ -1,0 +1,118 @@
+"""The suite decodes as the paper says, scores word for word, and gives the same numbers twice."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from mathtransfer.benchmarks import evaluate, grades
+from mathtransfer.benchmarks.miniature import correct, extract
+from mathtransfer.miniature.families import FAMILIES
+from mathtransfer.models import engines
+from mathtransfer.paper import reported
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [
+        ("answer 14", "14"),
+        ("steps : 3 + 4 = 7 . answer 7", "7"),
+        ("answer 3 . wait , answer 4", "4"),
+        ("answer red , blue", "red , blue"),
+        ("steps : 3 + 4 = 7", ""),
+        ("", ""),
+    ],
+)
+def test_extraction(completion, expected):
+    assert extract(completion) == expected
+
+
+def test_an_empty_answer_is_never_right():
+    assert not correct("steps : 3 + 4", "7")
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_decoding_is_that_of_the_counterpart(family):
+    benchmark = reported.table("benchmarks").set_index("benchmark").loc[family.counterpart]
+    folder = evaluate.SUITES / "miniature"
+    task = (folder / f"{family.name}.yaml").read_text()
+    included = task.split("include: ")[1].split()[0]
+    settings = (folder / included).read_text().replace("!function ", "")
+    arguments = yaml.safe_load(settings)
+    sampled = benchmark["decoding"] != "greedy"
+    assert f"tag: {family.group}" in task
+    assert arguments["generation_kwargs"]["do_sample"] == sampled
+    assert (arguments["repeats"] > 1) == sampled
+    if sampled:
+        assert arguments["generation_kwargs"]["temperature"] == 0.6
+        assert arguments["generation_kwargs"]["top_p"] == 0.95
+
+
+def test_standard_error_of_a_share():
+    """Over questions, not completions: two completions of each of 100 questions, both right or both wrong."""
+    right = pd.Series(([1.0] * 30 + [0.0] * 70) * 2)
+    value, stderr = evaluate.summarise(right, pd.Series(1, index=right.index), pd.Series([*range(100)] * 2))
+    assert value == pytest.approx(30.0)
+    assert stderr == pytest.approx(100 * math.sqrt(0.3 * 0.7 / 99))
+
+
+def test_standard_error_of_a_share_of_instructions():
+    """Against the spread of the ratio over resamples of prompts with unequal numbers of instructions."""
+    rng = np.random.default_rng(0)
+    asked = rng.integers(1, 4, 400)
+    followed = rng.binomial(asked, rng.uniform(0.2, 0.9, 400))
+    value, stderr = evaluate.summarise(pd.Series(followed / asked), pd.Series(asked), pd.Series(range(400)))
+    assert value == pytest.approx(100 * followed.sum() / asked.sum())
+    drawn = rng.integers(0, 400, (4000, 400))
+    assert stderr == pytest.approx(100 * (followed[drawn].sum(1) / asked[drawn].sum(1)).std(), rel=0.05)
+
+
+def test_a_benchmark_of_parts_scores_their_mean():
+    rows = [("a", 0, 1.0), ("a", 1, 1.0), ("a", 2, 0.0), ("b", 0, 1.0), ("b", 1, 0.0)]
+    samples = pd.DataFrame(rows, columns=["part", "question", "score"]).assign(
+        group="other", benchmark="x", asked=1, published_score=0.0, status=grades.CORRECT, finished=True
+    )
+    row = evaluate.scores(samples).set_index("metric").loc["accuracy"]
+    assert row["value"] == pytest.approx(100 * (2 / 3 + 1 / 2) / 2) and row["n"] == 5
+    variances = [np.var([1, 1, 0], ddof=1) / 3, np.var([1, 0], ddof=1) / 2]
+    assert row["stderr"] == pytest.approx(100 * math.sqrt(sum(variances)) / 2)
+
+
+def answers(base, folder, groups, n, seed=0, batch_size=64):
+    asking = evaluate.Asking(split="validation", n=n)
+    engine = engines.Transformers(*base, batch_size)
+    parts = evaluate.questions("miniature", groups, asking, base[1], engine.budget)
+    return evaluate.evaluate(engine, parts, seed=seed, folder=folder)
+
+
+def test_every_completion_is_kept_and_adds_up_to_the_scores(base, tmp_path):
+    scores, samples = answers(base, tmp_path / "one", ["math", "non"], 8, seed=3)
+    again, samples_again = answers(base, tmp_path / "two", ["math", "non"], 8, seed=3)
+    assert scores.equals(again) and samples.equals(samples_again)
+    assert set(scores["group"]) == {"math", "non"} and (scores["n"] == 8).all()
+    counts = samples.groupby("benchmark").size()
+    assert counts["sums"] == 24 and counts["boxes"] == 8
+    right = [extract(c) == a for c, a in zip(samples["completion"], samples["answer"], strict=True)]
+    recomputed = 100 * samples.assign(right=right).groupby("benchmark")["right"].mean()
+    for metric in ("accuracy", "accuracy as published"):
+        own = scores[scores["metric"] == metric].set_index("benchmark")["value"]
+        assert own.to_dict() == pytest.approx(recomputed.to_dict())
+
+
+def test_greedy_completions_are_transformers_own(base, tmp_path):
+    """Padding and batching change nothing: one prompt at a time gives the same text."""
+    model, tokenizer = base
+    _, samples = answers(base, tmp_path, ["non"], 3, batch_size=12)
+    for _, row in samples.iterrows():
+        ids = tokenizer(row["prompt"], return_tensors="pt").input_ids
+        made = model.generate(input_ids=ids, do_sample=False, max_new_tokens=96)[0, ids.shape[1] :]
+        assert tokenizer.decode(made, skip_special_tokens=True) == row["completion"]
+
+
+def test_unknown_suite_and_group_are_refused():
+    with pytest.raises(ValueError, match="unknown suite 'mini': expected one of miniature, paper"):
+        evaluate.check_suite("mini", ["math"])
+    with pytest.raises(ValueError, match="unknown group maths: expected math, other, non"):
+        evaluate.check_suite("miniature", ["maths"])

@@ -1,0 +1,298 @@
+"""The grader on answers with known status, and on text that tries to hang or crash it."""
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mathtransfer.benchmarks import graders, grades, pool
+from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, NOT_GRADED, WRONG
+from mathtransfer.models import thinking
+from mathtransfer.paper import endings, released
+
+# --- what the text tells
+
+
+@pytest.mark.parametrize(
+    ("response", "thinks", "expected"),
+    [
+        ("plain", False, ("", "plain", False)),
+        ("a thought</think>the answer", True, ("a thought", "the answer", False)),
+        ("one</think>two</think>three", True, ("one</think>two", "three", False)),
+        ("still thinking", True, ("still thinking", "", True)),
+        ("before<think>never closed", False, ("never closed", "before", True)),
+    ],
+)
+def test_thinking_is_split_off(response, thinks, expected):
+    assert thinking.split_thinking(response, thinks) == expected
+
+
+def repeats_by_brute_force(text: str, least: int) -> bool:
+    for period in range(1, len(text) // 3 + 1):
+        unit, repeated = text[-period:], period
+        while repeated < len(text) and text[-repeated - 1] == unit[-1 - repeated % period]:
+            repeated += 1
+        if repeated >= max(3 * period, least):
+            return True
+    return False
+
+
+def loops_by_brute_force(text: str) -> bool:
+    tail = text[-endings.LOOP_TAIL :]
+    masked = re.sub(r"[0-9]+", "0", tail)
+    counts_on = len(tail) == endings.LOOP_TAIL and repeats_by_brute_force(masked, len(masked))
+    return repeats_by_brute_force(tail, 200) or counts_on
+
+
+LOOPS = [
+    "start " + "na" * 120,
+    "start" + "\n" * 500,
+    "a list\n" + "".join(f"- item {i}\n" for i in range(60)),
+    "once " + "I do not know what to do. " * 10 + "I do not",
+    "twice " + "x" * 90 + " and " + "x" * 90,
+    "short " + "ab" * 90,
+    "a counter " + "".join(f"[{i}] " for i in range(700)),
+    "".join(chr(97 + i * i % 26) for i in range(500)),
+    "",
+]
+
+
+@pytest.mark.parametrize("text", LOOPS)
+def test_loops_agree_with_brute_force(text):
+    assert endings.is_looping(text) == loops_by_brute_force(text)
+
+
+def test_some_loop_and_some_do_not():
+    assert [endings.is_looping(text) for text in LOOPS] == [True, True, False, True, False, False, True, True, False]
+
+
+WORDS = random.Random(0).choices(("even", "odd", "prime", "square", "small"), k=300)
+LONG = "".join(f"Number {i} is {word}, and {i * i} its square. " for i, word in enumerate(WORDS))
+
+
+@pytest.mark.parametrize(
+    ("response", "thinks", "truncated"),
+    [
+        ("A short answer without a full stop", False, False),
+        (LONG.rstrip(), False, False),
+        (LONG + "And then", False, True),
+        (LONG + "\\[ x = \\frac{1}{2}", False, True),
+        (LONG + "\\[ x = 1 \\]", False, False),
+        (LONG + "Enjoy! 😊", False, False),
+        ("Alright, I have this problem:\n\n**", False, True),
+        ("Let us see.\n\n**Understanding the ", False, True),
+        ("Let me read the problem again.\n\n", False, True),
+        ("All is **bold**", False, False),
+        (LONG + "na " * 500, False, True),
+        ("na " * 500, False, False),
+        ("thinking without an end.", True, True),
+        ("thought</think>Done.", True, False),
+    ],
+)
+def test_truncation(response, thinks, truncated):
+    assert endings.is_truncated(response, thinks) == truncated
+
+
+def test_an_answer_inside_unfinished_thinking():
+    assert endings.describe("so \\boxed{3}, or is it", True)["answer_in_unfinished_think"]
+    assert endings.describe("The final answer is 3. Or is it", True)["answer_in_unfinished_think"]
+    assert not endings.describe("I make sure that my final answer fits", True)["answer_in_unfinished_think"]
+    assert not endings.describe("so \\boxed{3}</think>\\boxed{3}", True)["answer_in_unfinished_think"]
+
+
+# --- mathematics
+
+
+@pytest.mark.parametrize(
+    "text", ["\\boxed{1}", "a \\boxed{2} then \\boxed{\\frac{1}{2}} end", "\\fbox{x^{2}}", "none", "\\boxed{1"]
+)
+def test_last_boxed(text):
+    expected = {"\\boxed{1}": "1", "\\fbox{x^{2}}": "x^{2}", "none": None, "\\boxed{1": None}.get(text, "\\frac{1}{2}")
+    assert graders.last_boxed(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "expected"),
+    [
+        ("\\frac{1}{2}", "0.5", CORRECT),
+        ("\\frac{1}{2}", "\\dfrac12", CORRECT),
+        ("\\frac{1}{2}", "0.51", WRONG),
+        ("[0, 1)", "[0,1)", CORRECT),
+        ("[0, 1)", "[0,1]", WRONG),
+        ("\\text{Evelyn}", "\\text{Evelyn}", CORRECT),
+        ("x^2+2x+1", "(x+1)^2", CORRECT),
+        ("(3, \\frac{\\pi}{2})", "\\left(3, \\frac{\\pi}{2}\\right)", CORRECT),
+        ("12", "-12", WRONG),
+    ],
+)
+def test_strict_reading(gold, answer, expected):
+    assert graders.grade_math(f"Thus \\boxed{{{answer}}}.", gold, False, "strict")["status"] == expected
+
+
+def test_the_readings_differ_where_they_should():
+    def read(response, thinks=False):
+        return [graders.grade_math(response, "7", thinks, reading)["status"] for reading in grades.READINGS]
+
+    assert read("The answer is \\boxed{7}") == [CORRECT, CORRECT, CORRECT]
+    assert read("So the final answer is $7$.") == [NO_ANSWER, CORRECT, NO_ANSWER]
+    assert read("\\boxed{8}? No: </think>\\boxed{7}", True) == [CORRECT, CORRECT, CORRECT]
+    assert read("maybe \\boxed{7}, let me check", True) == [NO_ANSWER, CORRECT, CORRECT]
+    assert read("\\boxed{7.0}") == [CORRECT, CORRECT, WRONG]  # the harness compares text
+    assert read("I have no idea.") == [NO_ANSWER, NO_ANSWER, NO_ANSWER]
+    assert read("\\boxed{8}") == [WRONG, WRONG, WRONG]
+
+
+# --- following instructions
+
+
+def record(kwargs: dict, instruction: str) -> dict:
+    return {"key": 1, "prompt": "", "instruction_id_list": [instruction], "kwargs": [kwargs]}
+
+
+@pytest.mark.parametrize(
+    ("instruction", "kwargs", "text", "follows"),
+    [
+        ("punctuation:no_comma", {}, "No commas here.", True),
+        ("punctuation:no_comma", {}, "Well, one.", False),
+        ("length_constraints:number_words", {"relation": "at least", "num_words": 4}, "one two three four", True),
+        ("length_constraints:number_words", {"relation": "at least", "num_words": 5}, "one two three four", False),
+        # Three sentences by hand: an abbreviation ends none.
+        (
+            "length_constraints:number_sentences",
+            {"relation": "at least", "num_sentences": 3},
+            "Mr. Lee left. He ran. Why?",
+            True,
+        ),
+        (
+            "length_constraints:number_sentences",
+            {"relation": "at least", "num_sentences": 4},
+            "Mr. Lee left. He ran. Why?",
+            False,
+        ),
+        (
+            "change_case:capital_word_frequency",
+            {"capital_relation": "at least", "capital_frequency": 2},
+            "GO and STOP.",
+            True,
+        ),
+        (
+            "change_case:capital_word_frequency",
+            {"capital_relation": "at least", "capital_frequency": 3},
+            "GO and STOP.",
+            False,
+        ),
+        ("detectable_format:json_format", {}, '{"a": [1, 2]}', True),
+        ("detectable_format:json_format", {}, "{a: 1", False),
+        ("language:response_language", {"language": "de"}, "Das ist ein ganz gewöhnlicher deutscher Satz.", True),
+        ("language:response_language", {"language": "de"}, "This is a perfectly ordinary English sentence.", False),
+    ],
+)
+def test_instructions(instruction, kwargs, text, follows):
+    graded = graders.grade_ifeval(text, record(kwargs, instruction), False, "strict")
+    assert graded == {"status": CORRECT if follows else WRONG, "followed": int(follows), "extracted": None}
+
+
+def test_thinking_is_not_held_against_an_answer():
+    gold = record({}, "punctuation:no_comma")
+    response = "First, second, third.</think>No commas."
+    assert [graders.grade_ifeval(response, gold, True, r)["status"] for r in grades.READINGS] == [
+        CORRECT,
+        CORRECT,
+        WRONG,
+    ]
+    unfinished = graders.grade_ifeval("First, second", gold, True, "strict")
+    assert unfinished["status"] == NO_ANSWER
+
+
+OFFLINE = """
+import json, os, socket, sys
+socket.socket.connect = lambda *args, **kwargs: os._exit(3)
+socket.getaddrinfo = lambda *args, **kwargs: os._exit(3)
+from mathtransfer.benchmarks import graders
+print(graders.grade_ifeval("One. Two.", json.loads(sys.argv[1]), False, "strict")["status"])
+"""
+
+
+def test_the_checkers_ask_nothing_of_the_network():
+    """In a process of its own, without NLTK data in a home folder: the first call of the network ends it."""
+    gold = record({"relation": "less than", "num_sentences": 3}, "length_constraints:number_sentences")
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "NLTK_DATA")}
+    command = [sys.executable, "-c", OFFLINE, json.dumps(gold)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment | {"HOME": "/nonexistent"})
+    assert done.stdout.split() == [CORRECT], done.stderr[-2000:]
+
+
+# --- hostile text
+
+HOSTILE = {
+    "tower": "\\boxed{9^{9^{9^{9}}}}",
+    "power": "\\boxed{10^{10^{10}}}",
+    "factorials": "\\boxed{((99!)!)!}",
+    "sum": "\\boxed{\\sum_{k=1}^{1000000000000} \\frac{1}{k^k}}",
+    "long sum": "\\boxed{" + "+".join(f"\\sqrt{{{i}}}" for i in range(100_000)) + "}",
+    "nested": "\\boxed{" + "{" * 100_000 + "1" + "}" * 100_000 + "}",
+    "open braces": "\\boxed" + "{" * 1_000_000,
+    "many boxes": "\\boxed{" * 20_000,
+    "fractions": "\\boxed{" + "\\frac{1}{" * 3000 + "2" + "}" * 3001,
+    "regular expression": "the final answer is " + "1," * 50_000,
+    "null bytes": "\\boxed{\x00\x00}",
+    "lone surrogate": "\\boxed{\ud800}",
+    "exit": "\\boxed{__import__('os')._exit(1)}",
+}
+
+
+def test_hostile_text_neither_hangs_nor_crashes():
+    """Each comes back with a status in its time, and the answers between them are graded as if nothing had happened."""
+    texts = [text for hostile in HOSTILE.values() for text in (hostile, "\\boxed{7}")]
+    rows = [("m", "math500", i, text, "7") for i, text in enumerate(texts)]
+    table = pd.DataFrame(rows, columns=["model", "benchmark", "question", "response", "gold"], dtype=object)
+    started = time.monotonic()
+    graded = pool.grade(table, seconds=1.0)
+    worst = 1.0 * len(HOSTILE) * len(grades.READINGS)
+    assert time.monotonic() - started < worst + 60
+    for reading in grades.READINGS:
+        assert (graded[reading][1::2] == CORRECT).all(), reading
+        assert (graded[reading][::2] != CORRECT).all(), reading
+    assert (graded[list(grades.READINGS)] == NOT_GRADED).any(axis=None), "nothing here was hard"
+
+
+# --- the released responses themselves
+
+
+@pytest.fixture(scope="module")
+def data_root() -> Path:
+    folder = os.environ.get("DATA_ROOT", "data")
+    try:
+        released.check(folder)
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
+    return Path(folder)
+
+
+def test_gold_answers_are_correct_by_every_reading_and_changed_ones_by_none(data_root):
+    responses = released.responses(data_root).query("benchmark == 'math500'").drop_duplicates("gold").head(60)
+    right = pool.grade(responses.assign(response="So \\boxed{" + responses["gold"] + "}"))
+    wrong = pool.grade(responses.assign(response="So \\boxed{123456789}"))
+    for reading in grades.READINGS:
+        assert (right[reading] == CORRECT).all() and (wrong[reading] == WRONG).all()
+
+
+def test_recorded_grades_repeat(data_root):
+    """A part of the recorded results, graded again."""
+    recorded = pd.read_csv(Path(__file__).parents[2] / "results" / "released_generations.csv")
+    assert len(recorded) == 1541 and recorded.notna().all(axis=None)
+    responses = released.responses(data_root)
+    some = responses.groupby(["model", "benchmark"]).sample(40, random_state=0).sort_index()
+    thinks = responses.groupby(["model", "benchmark"])["response"].transform(lambda r: r.str.contains("</think>").any())
+    for row in some.itertuples():
+        for reading in grades.READINGS:
+            if recorded.loc[row.Index, reading] != NOT_GRADED:
+                graded = pool.GRADERS[row.benchmark](row.response, row.gold, thinks[row.Index], reading)
+                assert graded["status"] == recorded.loc[row.Index, reading], (row.benchmark, row.question, reading)

@@ -1,0 +1,145 @@
+"""Every setting's gradient is that of the paper's Equation 3, computed here from the formula alone."""
+
+import random
+
+import pytest
+import torch
+
+from mathtransfer.benchmarks.miniature import correct
+from mathtransfer.miniature import traces
+from mathtransfer.models import checkpoints
+from mathtransfer.training import objective
+
+GROUP = 4
+
+
+def trainer_for(setting: str, folder, steps: int = 1, **changes) -> objective.ObjectiveTrainer:
+    problems = traces.mathematics(10, seed=0)
+    # A teacher that is sometimes wrong, so that rejection and advantage have something to weigh.
+    right = traces.teacher_of(problems)
+
+    def sometimes_wrong(prompt: str, rng: random.Random) -> str:
+        response = right(prompt, rng)
+        return response if rng.random() < 0.6 else response + " . answer no"
+
+    arguments = {
+        "teacher": sometimes_wrong,
+        "seed": 0,
+        "steps": steps,
+        "batch_size": 4 * GROUP,
+        "group_size": GROUP,
+        "learning_rate": 1e-3,
+        "max_completion": 80,
+        "save_every": 1,
+    } | changes
+    rows = [{"prompt": p.question, "answer": p.answer} for p in problems]
+    tokenizer = checkpoints.load_tokenizer("miniature")
+    return objective.build_trainer(
+        checkpoints.load_model("miniature"), tokenizer, rows, setting, correct, folder, **arguments
+    )
+
+
+def equation_3(model, reference, batch: dict, weights: list[float], kl: float) -> torch.Tensor:
+    """- sum w log pi / tokens + beta sum (exp(r) - r - 1) / tokens, one sequence at a time without padding."""
+    total, tokens = torch.zeros(()), 0
+    for row, weight in enumerate(weights):
+        prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
+        response = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
+        ids = torch.cat([prompt, response])[None]
+        logs = [
+            m(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1).gather(-1, response[:, None]).squeeze(-1)
+            for m in (model, reference)
+        ]
+        ratio = logs[1].detach() - logs[0]
+        total = total - weight * logs[0].sum() + kl * (ratio.exp() - ratio - 1).sum()
+        tokens += len(response)
+    return total / tokens
+
+
+@pytest.mark.parametrize("setting", objective.SETTINGS)
+def test_gradient_is_that_of_equation_3(setting, tmp_path):
+    row = objective.SETTINGS[setting]
+    trainer = trainer_for(setting, tmp_path)
+    model = trainer.model.train()
+    torch.manual_seed(0)
+    with torch.no_grad():  # away from the reference, or the KL term would have no gradient
+        for parameter in model.parameters():
+            parameter.add_(0.02 * parameter.std() * torch.randn_like(parameter))
+    trainer.create_optimizer_and_scheduler(1)
+    trainer.current_gradient_accumulation_steps = 1
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    model.zero_grad()
+    trainer.compute_loss(model, batch).backward()
+    found = torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    by_prompt = {p.question: p.answer for p in traces.mathematics(10, seed=0)}
+    tokenizer = trainer.processing_class
+    prompts, responses = (
+        tokenizer.batch_decode(batch[name], skip_special_tokens=True) for name in ("prompt_ids", "completion_ids")
+    )
+    rewards = [float(correct(r, by_prompt[p])) for p, r in zip(prompts, responses, strict=True)]
+    assert 0 < sum(rewards) < len(rewards)
+    weights = {"one": [1.0] * len(rewards), "rejection": rewards}.get(row.weight)
+    if weights is None:
+        groups = {p: torch.tensor([r for q, r in zip(prompts, rewards, strict=True) if q == p]) for p in set(prompts)}
+        assert all(len(group) == GROUP for group in groups.values())
+        weights = [
+            float((r - groups[p].mean()) / (groups[p].std() + 1e-4)) for p, r in zip(prompts, rewards, strict=True)
+        ]
+    reference = checkpoints.load_model("miniature")
+
+    def distance(kl: float) -> float:
+        """Norm of the difference from the formula's gradient, relative to that gradient's norm."""
+        model.zero_grad()
+        equation_3(model, reference, batch, weights, kl).backward()
+        expected = torch.cat([p.grad.flatten() for p in model.parameters()])
+        return float((found - expected).norm() / expected.norm())
+
+    assert distance(row.kl) < 1e-4
+    assert row.kl == 0 or distance(0.0) > 1e-3  # the KL term is not too small to be seen
+
+
+def test_six_settings_are_six_different_rows():
+    assert len(set(objective.SETTINGS.values())) == len(objective.SETTINGS) == 6
+
+
+@pytest.mark.parametrize("setting", ["on-policy RL", "off-policy SFT"])
+def test_a_resumed_run_is_the_run_that_was_never_interrupted(setting, tmp_path):
+    whole = trainer_for(setting, tmp_path / "whole", steps=4)
+    expected = objective.train(whole)
+    first = trainer_for(setting, tmp_path / "cut", steps=4)
+    first.add_callback(StopAfter(2))
+    objective.train(first)
+    resumed = trainer_for(setting, tmp_path / "cut", steps=4)
+    found = objective.train(resumed)
+    assert len(expected) == 4
+    assert found.equals(expected)
+    for name, parameter in whole.model.named_parameters():
+        assert torch.equal(parameter, dict(resumed.model.named_parameters())[name])
+
+
+class StopAfter(objective.TrainerCallback):
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step >= self.step
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path):
+    for step, whole in ((5, True), (10, True), (15, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if whole:
+            (folder / objective.WHOLE).touch()
+    assert objective.last_whole_checkpoint(tmp_path).endswith("checkpoint-10")
+    assert objective.last_whole_checkpoint(tmp_path / "none") is None
+
+
+def test_bad_settings_are_refused_early(tmp_path):
+    with pytest.raises(ValueError, match="unknown setting 'SFT': expected one of off-policy SFT"):
+        trainer_for("SFT", tmp_path)
+    with pytest.raises(ValueError, match="give a teacher"):
+        trainer_for("off-policy SFT", tmp_path, teacher=None)
+    with pytest.raises(ValueError, match="no multiple"):
+        trainer_for("on-policy RL", tmp_path, batch_size=10)
