@@ -205,14 +205,14 @@ import shutil, subprocess
 if os.path.exists({str(kept)!r}): sys.exit("loose")
 for path in ("/", {str(Path.home())!r}, {str(ROOT)!r}, sys.prefix):
     shutil.rmtree(path, ignore_errors=True)
-subprocess.run(["rm", "-rf", "--no-preserve-root", "/usr/share", {str(ROOT)!r}, "/"])
-print("tried", os.path.exists(sys.executable))
+done = subprocess.run(["rm", "-rf", "--no-preserve-root", "/usr/share", {str(ROOT)!r}, "/"], stderr=subprocess.PIPE)
+print("tried", os.path.exists(sys.executable), b"Read-only file system" in done.stderr)
 """
     )
     before = sorted(os.listdir("/usr/share"))
     result = run(program, seconds=60)
-    assert (result.status, result.stdout) == (FINISHED, "tried True\n")
-    assert "Read-only file system" in result.stderr
+    # What `rm` says is looked at inside: outside, where all of /proc is complained about, its end is all that is kept.
+    assert (result.status, result.stdout) == (FINISHED, "tried True True\n")
     assert kept.read_text() == "here" and (ROOT / "README.md").is_file()
     assert sorted(os.listdir("/usr/share")) == before
 
