@@ -33,7 +33,7 @@ from mathtransfer.benchmarks import evaluate
 from mathtransfer.models import engines
 from mathtransfer.pages import charts
 
-FILES = {"report.html", "report.json", "tokens.parquet", "layers.csv", "manifest.json"}
+FILES = {"report.html", "report.json", "tokens.parquet", "layers.csv", "manifest.json", "identity.json"}
 PROMPTS = [f"the sum of {i} and {7 - i} is" for i in range(9)]
 HOSTILE = [
     "</title></script><img src=x onerror=window.broken=1>",
@@ -479,7 +479,7 @@ def test_numbers_below_one(tmp_path, pair, prompts, capsys, option):
 @pytest.mark.parametrize(
     ("there", "message"),
     [
-        (["out/thesis.tex"], "out holds thesis.tex, which is no part of a report"),
+        (["out/thesis.tex"], "out holds thesis.tex, which no run wrote there"),
         (["out/manifest.json", "out/report.html", "out/notes"], "out holds notes"),
         (["out"], "out is a file"),
         (["out.partial/thesis.tex"], "out.partial holds thesis.tex"),

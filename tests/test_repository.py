@@ -65,10 +65,10 @@ def test_source_notebooks(path):
     url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
     assert f"mathtransfer @ git+{url}" in "".join(code[0]["source"])  # Colab's first cell
     assert "parameters" in code[1]["metadata"]["tags"]
-    assert "runs.read_parameters(" in "".join(code[2]["source"])
+    assert "runs.read_parameters(globals())" in "".join(code[2]["source"])
     names = re.findall(r"^(\w+) = ", "".join(code[1]["source"]), flags=re.MULTILINE)
-    checked = " ".join(re.findall(r'"([\w ]+)"', "".join(code[2]["source"]))).split()
-    assert names == checked
+    found = runs.read_parameters(dict.fromkeys(names) | {"In": ["", *("".join(cell["source"]) for cell in code[:3])]})
+    assert names == list(found)
 
 
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.parent.name == "chapters"], ids=lambda p: p.stem)

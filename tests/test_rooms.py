@@ -105,8 +105,7 @@ def test_arrows_run_one_way():
         f"{module} -> {target}"
         for module, tree in modules().items()
         for target, _, _ in imports(tree)
-        if room_of(module) != room_of(target)
-        and STOREYS.index(room_of(target)) >= STOREYS.index(room_of(module))
+        if room_of(module) != room_of(target) and STOREYS.index(room_of(target)) >= STOREYS.index(room_of(module))
     ]
     assert not wrong
 

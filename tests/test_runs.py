@@ -31,18 +31,21 @@ def test_a_folder_appears_only_when_it_is_whole(tmp_path):
 
 def test_an_interrupted_run_finds_its_files_again_but_no_other_run_does(tmp_path):
     out = str(tmp_path / "run")
-    with pytest.raises(RuntimeError), runs.run_folder(out, "train", {"seed": 0}) as folder:
-        (folder / "checkpoint").write_text("x")
-        raise RuntimeError
+
+    def interrupted(seed):
+        with pytest.raises(RuntimeError), runs.run_folder(out, "train", {"seed": seed}) as folder:
+            (folder / runs.RESUME).mkdir()
+            (folder / runs.RESUME / "step").write_text("x")
+            raise RuntimeError
+
+    interrupted(0)
     with runs.run_folder(out, "train", {"seed": 0}) as folder:
-        assert (folder / "checkpoint").is_file()
-        raise_after = True
-    assert raise_after and (tmp_path / "run" / "checkpoint").is_file()
-    with pytest.raises(RuntimeError), runs.run_folder(out, "train", {"seed": 0}) as folder:
-        (folder / "checkpoint").write_text("x")
-        raise RuntimeError
+        assert (folder / runs.RESUME / "step").is_file()
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["identity.json", "manifest.json"]
+    interrupted(0)
     with runs.run_folder(out, "train", {"seed": 1}) as folder:
-        assert not (folder / "checkpoint").exists()
+        assert not (folder / runs.RESUME).exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_the_manifest_says_what_was_run(tmp_path):
@@ -56,14 +59,15 @@ def test_the_manifest_says_what_was_run(tmp_path):
 
 
 def test_unknown_parameters_are_refused():
-    namespace = {"seed": 1, "out": "x", "In": ["", "seed = 0", "# Parameters\nseed = 1\nsede = 2\n"]}
+    cells = ["", "import x", "seed = 0\nout = 'x'  # a folder"]
+    namespace = {"seed": 1, "out": "x", "In": [*cells, "# Parameters\nseed = 1\nsede = 2\n"]}
     with pytest.raises(ValueError, match="unknown parameter sede: this notebook takes seed, out"):
-        runs.read_parameters(namespace, "seed out")
-    with pytest.raises(ValueError, match="no value for steps"):
-        runs.read_parameters({"seed": 1}, "seed steps")
+        runs.read_parameters(namespace)
+    with pytest.raises(ValueError, match="run the parameters cell first"):
+        runs.read_parameters({"seed": 1, "In": ["", "import x"]})
     # Run again by hand: what later cells set the first time is no parameter.
-    again = {"seed": 1, "out": "x", "rows": [], "In": ["", "seed = 1", "rows = []"]}
-    assert runs.read_parameters(again, "seed out") == {"seed": 1, "out": "x"}
+    again = {"seed": 1, "out": "x", "rows": [], "In": [*cells, "rows = []", "seed = 1\nout = 'x'"]}
+    assert runs.read_parameters(again) == {"seed": 1, "out": "x"}
 
 
 def test_a_run_of_another_base_is_refused(tmp_path):
@@ -138,5 +142,5 @@ def test_a_slash_at_the_end_of_a_folder_changes_nothing(tmp_path):
     for _ in range(2):
         with runs.run_folder(out, "x", {}) as folder:
             (folder / "table.csv").write_text("a\n")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["manifest.json", "table.csv"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["identity.json", "manifest.json", "table.csv"]
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ from mathtransfer.models import checkpoints, engines
 from mathtransfer.pages.report_page import Finding, figures, findings, page
 
 EVERYTHING = "all prompts"  # the group of prompts that have none
-FILES = {"report.html", "report.json", "tokens.parquet", "layers.csv", "manifest.json", "identity.json"}
 
 
 def run(
@@ -49,39 +47,23 @@ def run(
 
     Raises:
         FileNotFoundError, ValueError: what was asked for does not exist or does not fit together.
-        FileExistsError: `out` holds something else than a report, which would be lost.
+        FileExistsError: `out` is something that must not be replaced, see `run_folder`.
     """
-    final = Path(out).resolve()
-    unfinished = Path(f"{final}.partial")
-    for folder in (final, unfinished):
-        _check_nothing_is_lost(folder)
     if scores and not suite:
         raise ValueError("scores need a suite: name one, or leave scores out")
     chosen = choose_prompts(prompts, suite, n)
     for model in (base, tuned):
         checkpoints.check_checkpoint(checkpoints.resolve(model))
     asked = {"base": base, "tuned": tuned, "prompts": prompts, "suite": suite, "n": n, "scores": scores, **settings}
-    try:
-        with runs.run_folder(str(final), "report", asked, base_fingerprint=checkpoints.fingerprint(base)) as folder:
-            found = compare(base, tuned, chosen, **settings)
-            scored = None
-            if scores:
-                print(f"scores on the suite {suite}", flush=True)
-                scored = _scores(base, tuned, suite, chosen, settings.get("seed", 0))
-            said, drawn = findings(found, scored and scored.indices), figures(found)
-            _write(folder, base, tuned, found, scored, said, drawn)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)  # nothing in it could be resumed
-        raise
+    with runs.run_folder(out, "report", asked, base_fingerprint=checkpoints.fingerprint(base)) as folder:
+        found = compare(base, tuned, chosen, **settings)
+        scored = None
+        if scores:
+            print(f"scores on the suite {suite}", flush=True)
+            scored = _scores(base, tuned, suite, chosen, settings.get("seed", 0))
+        said, drawn = findings(found, scored and scored.indices), figures(found)
+        _write(folder, base, tuned, found, scored, said, drawn)
     return found, said, drawn
-
-
-def _check_nothing_is_lost(folder: Path) -> None:
-    """Refuse to replace anything but a folder with files of a report only (Snakemake removes its manifest first)."""
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file: name a folder")
-    if folder.exists() and (others := sorted({path.name for path in folder.iterdir()} - FILES)):
-        raise FileExistsError(f"{folder} holds {others[0]}, which is no part of a report: name another folder")
 
 
 # --- prompts

@@ -20,31 +20,45 @@ import nbformat
 import pandas as pd
 
 PACKAGE = Path(__file__).parent
+# The files that mark a run folder: what the run is, and that it is whole. The folder of what is needed to resume it.
+IDENTITY, MANIFEST, RESUME = "identity.json", "manifest.json", "resume"
 LIBRARIES = ("torch", "transformers", "trl", "lm_eval", "scikit-learn", "pandas")
 # The columns of every tidy table, in this order.
 TIDY = ["model", "base", "setting", "seed", "tier", "suite", "group", "benchmark", "metric", "value", "stderr", "n"]
 
 
-def read_parameters(namespace: dict, names: str) -> dict:
+def read_parameters(namespace: dict) -> dict:
     """The values of a notebook's parameters, and no others: papermill itself lets a misspelt name pass.
 
     Args:
-        namespace: the notebook's `globals()`. Papermill puts the values it is given into a cell headed `# Parameters`,
-            which is found among the executed cells (`In`).
-        names: the parameters' names.
+        namespace: the notebook's `globals()`. Among the executed cells (`In`) the parameters' own is the first that
+            assigns plain values and does nothing else; papermill puts the values it is given into one headed
+            `# Parameters`.
 
     Raises:
-        ValueError: papermill was given a value that is no parameter of the notebook, or a parameter has no value.
+        ValueError: papermill was given a value that is no parameter of the notebook, or its cell of parameters has not
+            run.
     """
-    known = names.split()
-    injected = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters\n")]
-    assigned = [node for cell in injected for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
-    given = {target.id for node in assigned for target in node.targets}
+    cells = namespace.get("In", [])
+    injected = [cell for cell in cells if cell.startswith("# Parameters\n")]
+    known = next((names for cell in cells if cell not in injected and (names := _plain_values(cell))), [])
+    if not known:
+        raise ValueError("no parameters: run the parameters cell first")
+    given = {name for cell in injected for name in _plain_values(cell)}
     if unknown := sorted(given - set(known)):
         raise ValueError(f"unknown parameter {', '.join(unknown)}: this notebook takes {', '.join(known)}")
-    if missing := [name for name in known if name not in namespace]:
-        raise ValueError(f"no value for {', '.join(missing)}: the parameters cell must set {', '.join(known)}")
     return {name: namespace[name] for name in known}
+
+
+def _plain_values(cell: str) -> list[str]:
+    """The names that a cell assigns plain values to; none if it does anything else."""
+    try:
+        statements = ast.parse(cell).body
+        for statement in statements:
+            ast.literal_eval(statement.value)
+        return [target.id for statement in statements for target in statement.targets]
+    except (AttributeError, SyntaxError, ValueError):
+        return []
 
 
 def sources(notebook: Path) -> list[Path]:
@@ -86,41 +100,118 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
+def partial_folder(out: str) -> Path:
+    """Where a run is written until it is whole: `out` with `.partial` behind it."""
+    return Path(f"{Path(out).resolve()}.partial")
+
+
 @contextmanager
 def run_folder(out: str, notebook: str, parameters: dict, **facts) -> Iterator[Path]:
     """A folder to write a run's results to; it appears as `out` only when the run is complete.
 
-    Until then it is `out` with `.partial` behind it. A partial folder that an interrupted run of the same notebook,
-    parameters and code left is handed back with what is in it, so that training can resume; any other is cleared.
+    Nothing that is finished is lost. What a run needs to go on after a kill or on a full disk belongs into the folder's
+    `resume`, which is removed last of all, when the run has its name; a run of the same notebook, parameters, code and
+    number of threads finds it again. An older run stays until the new one is whole.
 
     Args:
-        out: where the run folder shall be.
+        out: where the run folder shall be: a new folder, an empty one, or one of these run folders.
         notebook: the name of the run notebook.
         parameters: all its parameters.
         facts: what else the manifest should say, such as the base model's fingerprint.
+
+    Raises:
+        FileExistsError: `out` is a file, holds what no run wrote, or holds the folder that one is in.
     """
-    final = Path(out)  # without a slash at its end
-    partial = Path(f"{final}.partial")
+    final, partial = Path(out).resolve(), partial_folder(out)
+    replaced = Path(f"{final}.replaced")  # the older run, while the new one takes its name
+    for folder in (final, partial, replaced):
+        _check_replaceable(folder)
     settings = {name: value for name, value in parameters.items() if name != "out"}  # a run folder may be moved
-    identity = {"notebook": notebook, "parameters": settings, "source": source_hash(), **facts}
-    identity_file = partial / "identity.json"
-    if not (identity_file.is_file() and identity_file.read_text() == json.dumps(identity, sort_keys=True)):
+    identity = {"notebook": notebook, "parameters": settings, "source": source_hash(), "threads": _threads(), **facts}
+    _recover(final, partial, replaced)
+    if _identity(partial) != json.dumps(identity, sort_keys=True):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        identity_file.write_text(json.dumps(identity, sort_keys=True))
+        if _identity(final) == json.dumps(identity, sort_keys=True) and (final / RESUME).is_dir():
+            (final / RESUME).rename(partial / RESUME)  # the kill came after the run had its name
+        _write_whole(partial / IDENTITY, json.dumps(identity, sort_keys=True))
     started = time.monotonic()
-    yield partial
+    try:
+        yield partial
+    except BaseException:
+        if not (partial / RESUME).exists():
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
     manifest = {
         **identity,
+        "files": sorted({path.name for path in partial.iterdir()} - {RESUME}),
         "seconds": round(time.monotonic() - started, 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": _gpu_name()},
         "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in LIBRARIES},
     }
-    identity_file.unlink()
-    (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
-    shutil.rmtree(final, ignore_errors=True)
+    _write_whole(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+    _take_the_name(final, partial, replaced)
+    shutil.rmtree(final / RESUME, ignore_errors=True)
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse to replace anything but a run folder with nothing else in it."""
+    if folder.is_file():
+        raise FileExistsError(f"{folder} is a file: name a folder as out")
+    if folder == Path.cwd() or folder in Path.cwd().parents:
+        raise FileExistsError(f"{folder} is the folder that you are in, or holds it: name another folder as out")
+    others = sorted({path.name for path in folder.iterdir()} - _own_files(folder)) if folder.is_dir() else []
+    if others:
+        raise FileExistsError(f"{folder} holds {others[0]}, which no run wrote there: name another folder as out")
+
+
+def _own_files(folder: Path) -> set[str]:
+    """The names in a folder that a run wrote: those that its manifest lists, or all if only its identity is there.
+
+    Snakemake deletes the manifest before it starts a run again.
+    """
+    if (folder / MANIFEST).is_file():
+        return {IDENTITY, MANIFEST, RESUME, *json.loads((folder / MANIFEST).read_text()).get("files", [])}
+    return {path.name for path in folder.iterdir()} if (folder / IDENTITY).is_file() else set()
+
+
+def _recover(final: Path, partial: Path, replaced: Path) -> None:
+    """Finish what a kill at the very end of a run left: a whole run gets its name, an older one goes or comes back."""
+    if (partial / MANIFEST).is_file():
+        _take_the_name(final, partial, replaced)
+    elif replaced.exists() and not final.exists():
+        replaced.rename(final)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _take_the_name(final: Path, partial: Path, replaced: Path) -> None:
+    if final.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        final.rename(replaced)
     partial.rename(final)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _identity(folder: Path) -> str | None:
+    return (folder / IDENTITY).read_text() if (folder / IDENTITY).is_file() else None
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+
+
+def _threads() -> int:
+    """The threads that PyTorch computes with, on which the last bits of its sums depend."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _gpu_name() -> str | None:

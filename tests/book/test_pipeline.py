@@ -148,7 +148,7 @@ def test_kill_and_repeat_give_the_same_bits(tmp_path):
     done = run(train_command(whole))
     assert done.returncode == 0, done.stderr[-2000:]
 
-    checkpoints = tmp_path / "cut.partial" / "checkpoints"
+    checkpoints = tmp_path / "cut.partial" / runs.RESUME
     kill_once(train_command(cut), lambda: list(checkpoints.glob("checkpoint-2/whole")))
     assert list(checkpoints.glob("checkpoint-*/whole")), "the run was to be killed after a checkpoint"
     assert not cut.exists()
@@ -159,12 +159,12 @@ def test_kill_and_repeat_give_the_same_bits(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert (whole / "log.csv").read_bytes() == (cut / "log.csv").read_bytes()
     assert checkpoints.fingerprint(str(whole / "checkpoint")) == checkpoints.fingerprint(str(cut / "checkpoint"))
-    assert not list(cut.glob("checkpoints"))
+    assert not list(cut.glob(runs.RESUME))
 
 
 def test_a_killed_evaluation_goes_on_at_its_last_chunk(smoke_study, tmp_path):
     """Its tables are those of the run that was never killed, and what was finished is not made again."""
-    cut, chunks = tmp_path / "cut", tmp_path / "cut.partial" / "completions"
+    cut, chunks = tmp_path / "cut", tmp_path / "cut.partial" / runs.RESUME
     name = next(path.name for path in sorted((smoke_study / "runs" / "train").iterdir()))
     model = smoke_study / "runs" / "train" / name / "checkpoint"
     command = papermill("runs/evaluate", tmp_path / "cut.ipynb", out=cut, model=model, tier="smoke", n=8, batch_size=64)
@@ -179,7 +179,7 @@ def test_a_killed_evaluation_goes_on_at_its_last_chunk(smoke_study, tmp_path):
     whole = smoke_study / "runs" / "evaluate" / name
     assert (cut / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
     assert pd.read_parquet(cut / "samples.parquet").equals(pd.read_parquet(whole / "samples.parquet"))
-    assert not (cut / "completions").exists()
+    assert not (cut / runs.RESUME).exists()
 
 
 def test_two_runs_of_one_seed_give_the_same_tables(smoke_study, tmp_path):

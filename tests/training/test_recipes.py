@@ -104,7 +104,7 @@ def test_a_run_killed_between_checkpoints_ends_as_if_it_never_was(folder, tmp_pa
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(objective, "build_trainer", doomed)
             objective.run(**recipe, out=str(tmp_path / "cut"))
-        assert (tmp_path / "cut.partial" / "checkpoints" / "checkpoint-2").is_dir()
+        assert (tmp_path / "cut.partial" / "resume" / "checkpoint-2").is_dir()
         assert objective.run(**recipe, out=str(tmp_path / "cut")).equals(whole)
     ends = [load_file(tmp_path / run / "checkpoint" / "model.safetensors") for run in ("whole", "cut")]
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])

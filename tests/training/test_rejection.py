@@ -318,7 +318,7 @@ def test_a_killed_notebook_goes_on_and_gives_the_same_tables(base, tmp_path):
     command = ["papermill", "-k", "python3", "--no-progress-bar", "notebooks/runs/teacher.ipynb", str(copy)]
     command += ["-p", "out", str(out)]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-    chunk, deadline = tmp_path / "run.partial" / "responses" / "000000.parquet", time.monotonic() + 120
+    chunk, deadline = tmp_path / "run.partial" / runs.RESUME / "000000.parquet", time.monotonic() + 120
     while not chunk.is_file() and time.monotonic() < deadline:
         time.sleep(0.01)
     killed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]  # the kernel too

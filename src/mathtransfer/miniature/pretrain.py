@@ -106,6 +106,7 @@ def pretrain(
         The model, and a log with one row every 100 steps: `step`, `tokens` (seen so far), `loss` (nats, mean of those
         steps).
     """
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     model = build_model(tokenizer, seed)
     optimizers = build_optimizers(model, muon_lr, adam_lr)
     rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]

@@ -15,7 +15,6 @@ several updates from one round of responses divides by the mean number of tokens
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -372,7 +371,7 @@ def train(trainer: ObjectiveTrainer) -> pd.DataFrame:
 
 
 def keep_final(trainer: ObjectiveTrainer, folder: Path) -> None:
-    """Write the trained model to `checkpoint` in the run folder and drop what was only there for resuming.
+    """Write the trained model to `checkpoint` in the run folder.
 
     Shards are gathered, and a low-rank adapter is merged into its base.
     """
@@ -384,7 +383,6 @@ def keep_final(trainer: ObjectiveTrainer, folder: Path) -> None:
         model.generation_config.eos_token_id = trainer.eos_token_ids
         model.save_pretrained(folder / "checkpoint", state_dict=weights)
         trainer.processing_class.save_pretrained(folder / "checkpoint")
-        shutil.rmtree(folder / "checkpoints")
 
 
 def run(
@@ -446,7 +444,7 @@ def run(
                 rows,
                 setting,
                 correct,
-                folder / "checkpoints",
+                folder / runs.RESUME,
                 teacher=teacher,
                 seed=seed,
                 steps=steps,
@@ -474,4 +472,4 @@ def _folder(state: PartialState, out: str, parameters: dict, facts: dict) -> Ite
             yield folder
     else:
         state.wait_for_everyone()
-        yield Path(f"{Path(out)}.partial")
+        yield runs.partial_folder(out)
