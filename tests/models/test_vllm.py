@@ -36,7 +36,7 @@ needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason
 
 
 @pytest.fixture(scope="module", params=TOLERANCES)
-def engines(request, tmp_path_factory):
+def both(request, tmp_path_factory):
     """Both engines with one checkpoint, and the tolerances of its type."""
     checkpoint = tmp_path_factory.mktemp("checkpoint") / "base"
     shutil.copytree(checkpoints.MINIATURE_BASE, checkpoint)
@@ -50,7 +50,7 @@ def engines(request, tmp_path_factory):
     gc.collect()
 
 
-only_float32 = pytest.mark.parametrize("engines", ["float32"], indirect=True)
+only_float32 = pytest.mark.parametrize("both", ["float32"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,9 @@ def tokens(completions) -> list[list[int]]:
 
 
 @needs_vllm
-def test_greedy_completions_agree(engines, prompts):
+def test_greedy_completions_agree(both, prompts):
     """In every token, and those that do in the tokens' log-probabilities."""
-    plain, vllm, (enough, tolerance, share) = engines
+    plain, vllm, (enough, tolerance, share) = both
     made = [engine.complete(prompts, GREEDY) for engine in (plain, vllm)]
     same = [(one, other) for one, other in zip(*made, strict=True) if one.tokens == other.tokens]
     assert all((one.text, one.finished) == (other.text, other.finished) for one, other in same)
@@ -82,8 +82,8 @@ def test_greedy_completions_agree(engines, prompts):
 
 
 @needs_vllm
-def test_loglikelihoods_agree(engines, prompts):
-    plain, vllm, (_, tolerance, _) = engines
+def test_loglikelihoods_agree(both, prompts):
+    plain, vllm, (_, tolerance, _) = both
     made = plain.complete(prompts[::5], GREEDY)
     sequences = [(prompt, completion.tokens) for prompt, completion in zip(prompts[::5], made, strict=True)]
     allowed = tolerance * np.array([len(completion.tokens) for completion in made])
@@ -94,11 +94,11 @@ def test_loglikelihoods_agree(engines, prompts):
 
 @needs_vllm
 @only_float32
-def test_options_reach_vllm_and_settings_of_the_checkpoint_do_not_matter(engines, prompts):
-    _, vllm, _ = engines
+def test_options_reach_vllm_and_settings_of_the_checkpoint_do_not_matter(both, prompts):
+    _, vllm, _ = both
     assert vllm.llm.llm_engine.vllm_config.cache_config.block_size == OPTIONS["block_size"]
     n = 2000
-    first = first_probabilities(engines[0].model, prompts[0])
+    first = first_probabilities(both[0].model, prompts[0])
     made = vllm.complete([prompts[0]] * n, engines.Decoding(1, temperature=1.0), seed=5)
     counts = np.bincount([completion.tokens[0] for completion in made], minlength=len(first))
     likely = n * first > 5
@@ -115,8 +115,8 @@ def first_probabilities(model, prompt: list[int]) -> np.ndarray:
 
 @needs_vllm
 @only_float32
-def test_vllm_samples_the_same_whatever_else_is_in_the_batch(engines, prompts):
-    _, vllm, _ = engines
+def test_vllm_samples_the_same_whatever_else_is_in_the_batch(both, prompts):
+    _, vllm, _ = both
     some = tokens(vllm.complete(prompts[:12], SAMPLED, seed=3))
     assert tokens(vllm.complete(prompts[:12], SAMPLED, seed=3)) == some
     assert tokens(vllm.complete(prompts[:200], SAMPLED, seed=3))[:12] == some
@@ -137,9 +137,9 @@ def check_stop(engine, prompts, whole, stop: tuple[str, ...]) -> None:
 
 @needs_vllm
 @only_float32
-def test_a_stop_string_ends_a_text_of_vllms(engines, prompts):
+def test_a_stop_string_ends_a_text_of_vllms(both, prompts):
     """Words, parts of words and of several; one that comes where the text ends anyway; one that never comes."""
-    plain, vllm, _ = engines
+    plain, vllm, _ = both
     whole = plain.complete(prompts[::6], GREEDY)
     for stop in [("answer",), (". answ", "= 1"), ("er ",), ("zebra",)]:
         check_stop(vllm, prompts[::6], whole, stop)
@@ -147,9 +147,9 @@ def test_a_stop_string_ends_a_text_of_vllms(engines, prompts):
 
 @needs_vllm
 @only_float32
-def test_the_budget_cuts_and_a_cached_prefix_changes_nothing(engines, prompts):
+def test_the_budget_cuts_and_a_cached_prefix_changes_nothing(both, prompts):
     """A long prompt twice, so that the second time its keys and values are there."""
-    plain, vllm, (_, tolerance, _) = engines
+    plain, vllm, (_, tolerance, _) = both
     long = [list(itertools.chain(*prompts[i::9]))[:length] for i, length in enumerate((100, 200, 250))]
     assert [len(prompt) for prompt in long] == [100, 200, 250] and vllm.budget == 256
     expected = plain.complete(long, GREEDY)
@@ -171,9 +171,9 @@ def test_the_budget_cuts_and_a_cached_prefix_changes_nothing(engines, prompts):
 
 @needs_vllm
 @only_float32
-def test_the_checkpoint_says_what_ends_a_text(engines, prompts, monkeypatch):
+def test_the_checkpoint_says_what_ends_a_text(both, prompts, monkeypatch):
     """Where that is not the tokenizer's end, a text goes on behind it."""
-    plain, vllm, _ = engines
+    plain, vllm, _ = both
     word = plain.tokenizer.convert_tokens_to_ids("=")
     monkeypatch.setattr(plain.model.generation_config, "eos_token_id", [word])
     monkeypatch.setattr(vllm, "ends", [word])

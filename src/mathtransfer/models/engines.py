@@ -7,7 +7,6 @@ The same seed gives the same completions; the two engines agree where nothing is
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,17 +16,12 @@ from typing import Protocol
 import pandas as pd
 import torch
 from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    StoppingCriteria,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mathtransfer.models import checkpoints
 from mathtransfer.models.prompting import completion_limits
 from mathtransfer.models.readout import Readout, Sequence, check_readout, logits, readout
+from mathtransfer.models.sampling import sample
 
 DECODINGS = {"sampled": 1.0, "greedy": 0.0}  # temperatures: from the model's own distribution, or the likeliest token
 ENGINES = ("transformers", "vllm")
@@ -144,33 +138,18 @@ class Transformers:
         return found
 
     def _complete_batch(self, prompts: list[list[int]], decoding: Decoding, limits: list[int]) -> list[Completion]:
-        batch = self.tokenizer.pad({"input_ids": prompts}, padding_side="left")
-        inputs = {name: torch.tensor(batch[name], device=self.model.device) for name in ("input_ids", "attention_mask")}
         ends = _ends(self.model.generation_config.eos_token_id, self.tokenizer)
-        sampling = (
-            {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
+        stopped = partial(_stopped, tokenizer=self.tokenizer, stop=decoding.stop) if decoding.stop else None
+        made = sample(
+            self.model,
+            prompts,
+            limits,
+            ends,
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            stopped=stopped,
         )
-        settings = GenerationConfig(
-            do_sample=bool(sampling),
-            max_new_tokens=max(limits),
-            eos_token_id=ends or None,
-            pad_token_id=self.tokenizer.pad_token_id,
-            **sampling,
-        )
-        chosen = _ChosenLogprobs()
-        stops = [_Stops(self.tokenizer, decoding.stop, inputs["input_ids"].shape[1])] if decoding.stop else []
-        # `generate` takes what its settings leave open, such as a repetition penalty, from the checkpoint's.
-        checkpoints, self.model.generation_config = self.model.generation_config, settings
-        try:
-            made = self.model.generate(
-                **inputs, generation_config=settings, logits_processor=[chosen], stopping_criteria=stops
-            )
-        finally:
-            self.model.generation_config = checkpoints
-        logprobs = chosen.up_to(made).tolist()
-        made = made[:, inputs["input_ids"].shape[1] :].tolist()
-        cut = partial(_cut, tokenizer=self.tokenizer, ends=ends, stop=decoding.stop)
-        return [cut(*row) for row in zip(made, logprobs, limits, strict=True)]
+        return [_completion(*row, self.tokenizer, ends, decoding.stop) for row in zip(*made, strict=True)]
 
     @torch.no_grad()
     def loglikelihoods(self, sequences: list[Sequence]) -> list[float]:
@@ -275,12 +254,12 @@ class VLLM:
             for number, limit in enumerate(completion_limits(prompts, decoding.max_tokens, self.budget))
         ]
         outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in prompts], settings, use_tqdm=False)
-        return [self._completion(output.outputs[0], decoding.stop) for output in outputs]
-
-    def _completion(self, output, stop: tuple[str, ...]) -> Completion:
-        tokens = list(output.token_ids)
-        logprobs = [row[token].logprob for token, row in zip(tokens, output.logprobs, strict=True)]
-        return _cut(tokens, logprobs, len(tokens), tokenizer=self.tokenizer, ends=self.ends, stop=stop)
+        found = []
+        for output in (request.outputs[0] for request in outputs):
+            tokens = list(output.token_ids)
+            logprobs = [row[token].logprob for token, row in zip(tokens, output.logprobs, strict=True)]
+            found.append(_completion(tokens, logprobs, self.tokenizer, self.ends, decoding.stop))
+        return found
 
     def loglikelihoods(self, sequences: list[Sequence]) -> list[float]:
         """Log-probability of each completion after its prompt, in nats.
@@ -338,41 +317,11 @@ class _FloatHead(torch.nn.Module):
         return torch.nn.functional.linear(hidden.float(), *self.exact)
 
 
-class _ChosenLogprobs(LogitsProcessor):
-    """Keeps the log-probability of every chosen token: of one step's distribution once the next step knows the token.
-
-    `generate` calls this before it changes the scores for sampling.
-    """
-
-    def __init__(self):
-        self.chosen, self.last = [], None
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self._take(input_ids)
-        self.last = scores.float().log_softmax(-1)  # (batch, vocab)
-        return scores
-
-    def _take(self, ids: Tensor) -> None:
-        if self.last is not None:
-            self.chosen.append(self.last.gather(1, ids[:, -1:])[:, 0])
-
-    def up_to(self, ids: Tensor) -> Tensor:
-        """`(batch, new tokens)` once generation has ended with these ids."""
-        self._take(ids)
-        return torch.stack(self.chosen, 1)
-
-
-class _Stops(StoppingCriteria):
-    """Ends a row once its completion holds a stop string; transformers' own wants a tokenizer that splits words."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...], start: int):
-        self.tokenizer, self.stop, self.start = tokenizer, stop, start
-        self.longest = max(len(string.encode()) for string in stop)  # tokens: each has a byte or more
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_) -> Tensor:
-        ends = input_ids[:, max(self.start, input_ids.shape[1] - self.longest) :]
-        texts = self.tokenizer.batch_decode(ends, skip_special_tokens=True)
-        return torch.tensor([_until(text, self.stop)[1] for text in texts], device=input_ids.device)
+def _stopped(rows: list[list[int]], tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...]) -> list[bool]:
+    """Whether each completion holds a stop string at its end."""
+    longest = max(len(string.encode()) for string in stop)  # tokens: each has a byte or more
+    texts = tokenizer.batch_decode([tokens[-longest:] for tokens in rows], skip_special_tokens=True)
+    return [_until(text, stop)[1] for text in texts]
 
 
 def _ends(own: int | list[int] | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -381,18 +330,16 @@ def _ends(own: int | list[int] | None, tokenizer: PreTrainedTokenizerBase) -> li
     return ends if isinstance(ends, list) else [] if ends is None else [ends]
 
 
-def _cut(tokens, logprobs, limit, *, tokenizer, ends, stop) -> Completion:
-    """A row of a batch without its padding, not longer than its own limit."""
-    last = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
-    length = min(last + 1, limit, len(tokens))
-    text, stopped = _until(tokenizer.decode(tokens[:length], skip_special_tokens=True), stop)
-    if stopped:  # a row goes on with padding until all rows have ended
-        length = bisect_left(
-            range(length),
-            True,
-            key=lambda n: _until(tokenizer.decode(tokens[:n], skip_special_tokens=True), stop)[1],
-        )
-    return Completion(tokens[:length], logprobs[:length], text, stopped or last < length)
+def _completion(
+    tokens: list[int],
+    logprobs: list[float],
+    tokenizer: PreTrainedTokenizerBase,
+    ends: list[int],
+    stop: tuple[str, ...],
+) -> Completion:
+    """A completion from its tokens, the last of which ended it."""
+    text, stopped = _until(tokenizer.decode(tokens, skip_special_tokens=True), stop)
+    return Completion(tokens, logprobs, text, stopped or tokens[-1] in ends)
 
 
 def _until(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:

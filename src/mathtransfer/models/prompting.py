@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """How a prompt is put to a model: `chat` and `think` as `chat_renderer` takes them, `system` is a system prompt."""
+
+    chat: bool | str = False
+    think: bool | None = None
+    system: str = ""
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompts: list[str], chat: bool = False) -> list[list[int]]:

@@ -23,16 +23,19 @@ from pathlib import Path
 import pandas as pd
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
 from datasets import Dataset
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 from trl import GRPOConfig, GRPOTrainer
+from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, split_tensor_dict
 
 from mathtransfer import runs
 from mathtransfer.models import checkpoints
+from mathtransfer.models.sampling import sample
 from mathtransfer.training.problems import Sources, Teacher, check_prompt, grader, load_problems
 
 WEIGHTS = ("one", "rejection", "advantage")
@@ -57,6 +60,7 @@ OWNED = {  # trainer options with a name of their own in a recipe
     "seed": "seed",
     "steps_per_generation": "generation_batch_size, the responses of a round",
 }
+PASSES = 4  # of an update, by the length of its responses
 WHOLE = "whole"  # this file in a checkpoint says that it was written to its end
 
 
@@ -128,6 +132,48 @@ class ObjectiveTrainer(GRPOTrainer):
         elif self.weight == "rejection":
             batch["advantages"] = rewards
         return batch
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *others) -> tuple[list[list[int]], None]:
+        """Finished rows leave the batch; what only TRL can do (vLLM, shards, other ways to sample) is left to it."""
+        args = self.args
+        engines = self.use_vllm or self.use_transformers_continuous_batching
+        shards = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        if engines or shards or args.top_k or args.min_p or args.repetition_penalty != 1.0 or args.generation_kwargs:
+            return super()._generate_single_turn(prompt_ids, *others)
+        with unwrap_model_for_generation(
+            self.model_wrapped,
+            self.accelerator,
+            gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs,
+        ) as model:
+            limits = [self.max_completion_length] * len(prompt_ids)
+            completions, _ = sample(
+                model, prompt_ids, limits, self.eos_token_ids, temperature=self.temperature, top_p=self.top_p
+            )
+        return completions, None
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, **others
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Passes of rows with about the same length, each without the padding that its rows share: the same values."""
+        if others.get("compute_aux_loss") or any(isinstance(value, Tensor) for value in others.values()):
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, **others
+            )
+        start = input_ids.size(1) - logits_to_keep
+        lengths = attention_mask[:, start:].sum(1)
+        order = lengths.argsort(descending=True, stable=True)
+        parts = []
+        for rows in order.tensor_split(min(PASSES, len(order))):
+            padding = int((attention_mask[rows, :start].cumsum(1) == 0).sum(1).min())
+            keep = max(1, int(lengths[rows].max()))
+            own = slice(padding, start + keep)
+            logps, entropies, _ = super()._get_per_token_logps_and_entropies(
+                model, input_ids[rows, own], attention_mask[rows, own], keep, **others
+            )
+            parts.append([None if x is None else pad(x, (0, logits_to_keep - keep)) for x in (logps, entropies)])
+        back = order.argsort()
+        logps, entropies = (None if x[0] is None else torch.cat(x)[back] for x in zip(*parts, strict=True))
+        return logps, entropies, None
 
     def _prepare_inputs(self, generation_batch: list[dict]) -> dict[str, Tensor]:
         """With several updates a round, deals whole groups to them, as verl does, whatever the number of processes.
