@@ -19,7 +19,8 @@ if TIER not in TIERS:
 SIZE = TIERS[TIER]
 KERNEL = config.get("kernel", "python3")
 ROOT = f"_build/{TIER}"
-RUNS, EXECUTED, EVIDENCE = f"{ROOT}/runs", f"{ROOT}/executed", f"{ROOT}/evidence"
+EXECUTED, EVIDENCE = f"{ROOT}/executed", f"{ROOT}/evidence"
+FULL = "_build/full"  # evaluations of the real models, whatever the tier
 
 # Training runs by name: setting and seed.
 TRAINED = {
@@ -30,10 +31,14 @@ TRAINED = {
 }
 BASE = SIZE["base"]
 BASE_FILES = sorted(map(str, (runs.PACKAGE / "miniature" / "base").glob("*"))) if BASE == "miniature" else []
+SUITE = [str(path) for path in Path("src/mathtransfer/benchmarks/suites", SIZE["evaluate"]["suite"]).glob("*.yaml")]
+# Every kind of run has a page, which shows the run of this name; the base as its own teacher is the one of rejection.
+EXAMPLE = max(TRAINED)
+SHOWN = [*((kind, EXAMPLE) for kind in ("train", "evaluate", "latent_drift", "token_drift", "report")), ("rejection", "base")]
 
 
-def manifests(kind, names=TRAINED):
-    return [f"{RUNS}/{kind}/{name}/manifest.json" for name in names]
+def manifests(kind, names=TRAINED, root=ROOT):
+    return [f"{root}/runs/{kind}/{name}/manifest.json" for name in names]
 
 
 def notebook(name):
@@ -48,7 +53,7 @@ def touched(name):
 
 
 def model_folder(name):
-    return BASE if name == "base" else f"{RUNS}/train/{name}/checkpoint"
+    return BASE if name == "base" else f"{ROOT}/runs/train/{name}/checkpoint"
 
 
 # Papermill leaves a half-written notebook behind when it is killed, so the copy gets its name when it is whole.
@@ -85,145 +90,7 @@ STUDYING = [
 rule studied:
     input:
         [f"{EXECUTED}/chapters/{name}.ipynb" for name in STUDYING],
-
-
-rule train:
-    input:
-        notebook=notebook("runs/train"),
-        base=BASE_FILES,
-    output:
-        manifest=f"{RUNS}/train/{{run}}/manifest.json",
-        executed=f"{EXECUTED}/runs/train--{{run}}.ipynb",
-    params:
-        touched=touched("runs/train"),
-        values=lambda w: json.dumps(
-            {
-                "model": BASE,
-                "setting": TRAINED[w.run][0],
-                "seed": TRAINED[w.run][1],
-                **SIZE["train"]["common"],
-                **SIZE["train"][TRAINED[w.run][0]],
-                "out": f"{RUNS}/train/{w.run}",
-            }
-        ),
-    log:
-        f"{ROOT}/logs/train--{{run}}.log",
-    benchmark:
-        f"{ROOT}/timings/train--{{run}}.tsv"
-    shell:
-        PAPERMILL
-
-
-rule evaluate:
-    input:
-        notebook=notebook("runs/evaluate"),
-        suite=[str(path) for path in Path("src/mathtransfer/benchmarks/suites", SIZE["evaluate"]["suite"]).glob("*.yaml")],
-        model=lambda w: BASE_FILES if w.run == "base" else f"{RUNS}/train/{w.run}/manifest.json",
-    output:
-        manifest=f"{RUNS}/evaluate/{{run}}/manifest.json",
-        executed=f"{EXECUTED}/runs/evaluate--{{run}}.ipynb",
-    params:
-        touched=touched("runs/evaluate"),
-        values=lambda w: json.dumps(
-            {
-                "model": model_folder(w.run),
-                "base": BASE,
-                "tier": TIER,
-                **SIZE["evaluate"],
-                "out": f"{RUNS}/evaluate/{w.run}",
-            }
-        ),
-    log:
-        f"{ROOT}/logs/evaluate--{{run}}.log",
-    benchmark:
-        f"{ROOT}/timings/evaluate--{{run}}.tsv"
-    shell:
-        PAPERMILL
-
-
-def drift_values(kind):
-    return lambda w: json.dumps(
-        {
-            "model": model_folder(w.run),
-            "base": BASE,
-            "evaluation": f"{RUNS}/evaluate/{w.run}",
-            "tier": TIER,
-            **SIZE[kind],
-            **({"seed": TRAINED[w.run][1]} if kind == "token_drift" else {}),  # seeds shall not share random numbers
-            "out": f"{RUNS}/{kind}/{w.run}",
-        }
-    )
-
-
-for kind in ("latent_drift", "token_drift"):
-
-    rule:
-        name:
-            kind
-        input:
-            notebook=notebook(f"runs/{kind}"),
-            evaluation=f"{RUNS}/evaluate/{{run}}/manifest.json",
-        output:
-            manifest=f"{RUNS}/{kind}/{{run}}/manifest.json",
-            executed=f"{EXECUTED}/runs/{kind}--{{run}}.ipynb",
-        params:
-            touched=touched(f"runs/{kind}"),
-            values=drift_values(kind),
-        log:
-            f"{ROOT}/logs/{kind}--{{run}}.log",
-        benchmark:
-            f"{ROOT}/timings/{kind}--{{run}}.tsv"
-        shell:
-            PAPERMILL
-
-
-# The report card of one run, as an example of its page.
-EXAMPLE = max(TRAINED)
-
-
-rule report:
-    input:
-        notebook=notebook("runs/report"),
-        model=f"{RUNS}/train/{EXAMPLE}/manifest.json",
-    output:
-        manifest=f"{RUNS}/report/{EXAMPLE}/manifest.json",
-        executed=f"{EXECUTED}/runs/report--{EXAMPLE}.ipynb",
-    params:
-        touched=touched("runs/report"),
-        values=json.dumps(
-            {
-                "base": BASE,
-                "tuned": model_folder(EXAMPLE),
-                "suite": SIZE["evaluate"]["suite"],
-                **SIZE["report"],
-                "out": f"{RUNS}/report/{EXAMPLE}",
-            }
-        ),
-    log:
-        f"{ROOT}/logs/report--{EXAMPLE}.log",
-    benchmark:
-        f"{ROOT}/timings/report--{EXAMPLE}.tsv"
-    shell:
-        PAPERMILL
-
-
-# The base as its own teacher, as an example of that page.
-rule teacher:
-    input:
-        notebook=notebook("runs/teacher"),
-        model=BASE_FILES,
-    output:
-        manifest=f"{RUNS}/teacher/base/manifest.json",
-        executed=f"{EXECUTED}/runs/teacher--base.ipynb",
-    params:
-        touched=touched("runs/teacher"),
-        values=json.dumps({"model": BASE, **SIZE["teacher"], "out": f"{RUNS}/teacher/base"}),
-    log:
-        f"{ROOT}/logs/teacher--base.log",
-    benchmark:
-        f"{ROOT}/timings/teacher--base.tsv"
-    shell:
-        PAPERMILL
+        [f"{EXECUTED}/runs/{kind}--{run}.ipynb" for kind, run in SHOWN],
 
 
 # The authors' released generations, where the user has them; without them their chapter reads recorded results.
@@ -233,7 +100,7 @@ RECORDED = "results/released_generations.csv"
 
 # Evaluations of the real models: recorded ones, and those that were run here.
 SUITE_PAPER = [str(path) for path in sorted(Path("src/mathtransfer/benchmarks/suites/paper").rglob("*.*l"))]  # YAML, JSON lines
-SURVEYED = ["results/survey", "_build/full/runs/evaluate"]
+SURVEYED = ["results/survey", f"{FULL}/runs/evaluate"]
 SURVEY_RUNS = [path for folder in SURVEYED for path in sorted(Path(folder).rglob("manifest.json"))]
 SURVEY_RUNS = [str(path) for path in SURVEY_RUNS if path.parent.suffix != ".partial"]
 MODELS = "config/models.yaml"
@@ -248,31 +115,98 @@ if unknown := sorted(set(ASKED) - set(KNOWN.values())):
 
 rule survey:
     input:
-        [f"{SURVEYED[-1]}/{full.folder_name(name)}/manifest.json" for name in ASKED],
+        manifests("evaluate", map(full.folder_name, ASKED), root=FULL),
 
 
-rule survey_model:
-    input:
-        notebook=notebook("runs/evaluate"),
-        suite=SUITE_PAPER,
-    output:
-        manifest=f"{SURVEYED[-1]}/{{slug}}/manifest.json",
-        executed="_build/full/executed/runs/evaluate--{slug}.ipynb",
-    params:
-        touched=touched("runs/evaluate"),
-        values=lambda w: json.dumps(
-            {
-                **full.evaluation(KNOWN[w.slug], full.read_models(MODELS)),
-                **DIFFERENT,
-                "out": f"{SURVEYED[-1]}/{w.slug}",
-            }
-        ),
-    log:
-        "_build/full/logs/evaluate--{slug}.log",
-    benchmark:
-        "_build/full/timings/evaluate--{slug}.tsv"
-    shell:
-        PAPERMILL
+def trained(run):
+    """What an evaluation or a report reads of a model: the base's files, or the manifest of its training."""
+    return BASE_FILES if run == "base" else manifests("train", [run])
+
+
+def drift_values(kind, run):
+    common = {"model": model_folder(run), "base": BASE, "evaluation": f"{ROOT}/runs/evaluate/{run}", "tier": TIER}
+    return common | SIZE[kind]
+
+
+# Rule: the study's folder, the notebook, and, of the run's name, what it reads and its parameters besides `out`.
+# Rules that come first here are started first: if the long ones end early, all cores end together.
+RUN_RULES = {
+    "survey_model": (
+        FULL,
+        "evaluate",
+        lambda run: SUITE_PAPER,
+        lambda run: full.evaluation(KNOWN[run], full.read_models(MODELS)) | DIFFERENT,
+    ),
+    "train": (
+        ROOT,
+        "train",
+        lambda run: BASE_FILES,
+        lambda run: {
+            "model": BASE,
+            "setting": TRAINED[run][0],
+            "seed": TRAINED[run][1],
+            **SIZE["train"]["common"],
+            **SIZE["train"][TRAINED[run][0]],
+        },
+    ),
+    "evaluate": (
+        ROOT,
+        "evaluate",
+        lambda run: [*SUITE, *trained(run)],
+        lambda run: {"model": model_folder(run), "base": BASE, "tier": TIER, **SIZE["evaluate"]},
+    ),
+    "latent_drift": (
+        ROOT,
+        "latent_drift",
+        lambda run: manifests("evaluate", [run]),
+        lambda run: drift_values("latent_drift", run),
+    ),
+    "token_drift": (
+        ROOT,
+        "token_drift",
+        lambda run: manifests("evaluate", [run]),
+        lambda run: {**drift_values("token_drift", run), "seed": TRAINED[run][1]},  # seeds shall not share random numbers
+    ),
+    "report": (
+        ROOT,
+        "report",
+        trained,
+        lambda run: {
+            "base": BASE,
+            "tuned": model_folder(run),
+            "suite": SIZE["evaluate"]["suite"],
+            **SIZE["report"],
+        },
+    ),
+    "rejection": (ROOT, "rejection", trained, lambda run: {"model": model_folder(run), **SIZE["rejection"]}),
+}
+
+
+def values_of(kind, root, values):
+    return lambda wildcards: json.dumps({**values(wildcards.run), "out": f"{root}/runs/{kind}/{wildcards.run}"})
+
+
+for urgency, (name, (root, kind, needs, values)) in enumerate(reversed(RUN_RULES.items()), start=1):
+
+    rule:
+        name:
+            name
+        input:
+            notebook=notebook(f"runs/{kind}"),
+            needs=lambda wildcards, needs=needs: needs(wildcards.run),
+        output:
+            manifest=f"{root}/runs/{kind}/{{run}}/manifest.json",
+            executed=f"{root}/executed/runs/{kind}--{{run}}.ipynb",
+        params:
+            touched=touched(f"runs/{kind}"),
+            values=values_of(kind, root, values),
+        priority: urgency
+        log:
+            f"{root}/logs/{kind}--{{run}}.log",
+        benchmark:
+            f"{root}/timings/{kind}--{{run}}.tsv"
+        shell:
+            PAPERMILL
 
 
 # Chapter: what it reads, the tables it writes beside its page, and its parameters besides `study`.
@@ -334,8 +268,7 @@ for chapter, (needs, makes, own) in CHAPTERS.items():
 rule book:
     input:
         chapters=[f"{EXECUTED}/chapters/{chapter}.ipynb" for chapter in CHAPTERS],
-        runs=[f"{EXECUTED}/runs/{kind}--{EXAMPLE}.ipynb" for kind in ("train", "evaluate", "latent_drift", "token_drift", "report")],
-        teacher=f"{EXECUTED}/runs/teacher--base.ipynb",
+        runs=[f"{EXECUTED}/runs/{kind}--{run}.ipynb" for kind, run in SHOWN],
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and path.suffix != ".pyc"],
         configuration=["_config.yml", "_toc.yml"],
     output:

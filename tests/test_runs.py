@@ -1,8 +1,16 @@
 """Run folders are whole or not there; what cannot be compared is refused."""
 
+import itertools
 import json
+import multiprocessing
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,6 +19,7 @@ from mathtransfer import runs
 from mathtransfer.models import checkpoints
 
 BASE = "a" * 16
+FORK = multiprocessing.get_context("fork")
 
 
 def finish(path, notebook="train", base=BASE, **parameters):
@@ -24,28 +33,213 @@ def test_a_folder_appears_only_when_it_is_whole(tmp_path):
     with pytest.raises(RuntimeError), runs.run_folder(str(out), "train", {}) as folder:
         (folder / "half.csv").write_text("x")
         raise RuntimeError
-    assert not out.exists()
+    assert not list(tmp_path.iterdir())
     with pytest.raises(FileNotFoundError, match="no finished run"):
         runs.read_manifest(out)
 
 
-def test_an_interrupted_run_finds_its_files_again_but_no_other_run_does(tmp_path):
-    out = str(tmp_path / "run")
+STEPS = 3
 
-    def interrupted(seed):
-        with pytest.raises(RuntimeError), runs.run_folder(out, "train", {"seed": seed}) as folder:
-            (folder / runs.RESUME).mkdir()
-            (folder / runs.RESUME / "step").write_text("x")
-            raise RuntimeError
 
-    interrupted(0)
-    with runs.run_folder(out, "train", {"seed": 0}) as folder:
-        assert (folder / runs.RESUME / "step").is_file()
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["identity.json", "manifest.json"]
-    interrupted(0)
-    with runs.run_folder(out, "train", {"seed": 1}) as folder:
-        assert not (folder / runs.RESUME).exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+def work(out, seed, log):
+    """A run of a few steps that goes on after the last one that it finished; `log` counts what was computed."""
+    with runs.run_folder(str(out), "train", {"seed": seed}) as folder:
+        (folder / runs.RESUME).mkdir(exist_ok=True)
+        for step in range(STEPS):
+            finished = folder / runs.RESUME / f"{seed}-{step}"
+            if not finished.exists():
+                with log.open("a") as file:
+                    file.write(f"{seed}\n")
+                finished.touch()
+        (folder / "table.csv").write_text(f"seed\n{seed}\n")
+
+
+def seed_of(run):
+    """Which run a folder holds; None if none or not a whole one."""
+    return (run / "manifest.json").exists() and json.loads((run / "manifest.json").read_text())["parameters"]["seed"]
+
+
+def killed_at(count, out, log):
+    """`work` in a process that kills itself with -9 before its `count`-th change to the file system; whether it did."""
+
+    def counting(change):
+        def counted(*args, **kwargs):
+            if next(changes) == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return change(*args, **kwargs)
+
+        return counted
+
+    changes = itertools.count(1)
+
+    def run():
+        for name in ("rename", "mkdir", "rmdir", "unlink", "fsync"):
+            setattr(os, name, counting(getattr(os, name)))
+        work(out, 1, log)
+
+    process = FORK.Process(target=run)
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deleted_manifest", [False, True], ids=["", "Snakemake deletes the manifest"])
+@pytest.mark.parametrize("left", ["nothing", "an older run", "another killed run"])
+def test_a_run_that_is_killed_anywhere_is_finished_and_an_older_one_kept_until_then(tmp_path, left, deleted_manifest):
+    for count in itertools.count(1):
+        folder = tmp_path / str(count)
+        out, log = folder / "run", folder / "log"
+        folder.mkdir()
+        if left == "an older run":
+            work(out, 0, log)
+        elif left == "another killed run":
+            with pytest.raises(RuntimeError), runs.run_folder(str(out), "train", {"seed": 2}) as partial:
+                (partial / runs.RESUME).mkdir()
+                raise RuntimeError
+        if not killed_at(count, out, log):
+            break
+        whole = seed_of(out)
+        if left == "an older run":
+            assert whole in (0, 1) or seed_of(Path(f"{out}.replaced")) == 0
+        ended = whole == 1 and not (out / runs.RESUME).exists()
+        if deleted_manifest:
+            (out / "manifest.json").unlink(missing_ok=True)
+        work(out, 1, log)
+        assert (out / "table.csv").read_text() == "seed\n1\n"
+        assert runs.read_manifest(out)["files"] == ["identity.json", "table.csv"]
+        assert {path.name for path in out.iterdir()} == {"identity.json", "manifest.json", "table.csv"}
+        assert {path.name for path in folder.iterdir()} == {"run", "log"}
+        assert log.read_text().count("1") == (2 * STEPS if ended else STEPS)
+    assert count > 10
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(disk):
+    with pytest.raises(OSError, match="No space"), (disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_run_that_meets_a_full_disk_at_its_end_is_finished_when_there_is_space(small_disk, tmp_path, monkeypatch):
+    out, log = small_disk / "run", tmp_path / "log"
+    work(out, 0, log)
+    before = (out / "manifest.json").read_text()
+    write_whole = runs._write_whole
+
+    def write_on_a_full_disk(path, content):
+        if path.name == "manifest.json":
+            fill(small_disk)
+        write_whole(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "_write_whole", write_on_a_full_disk)
+        with pytest.raises(OSError, match="No space"):
+            work(out, 1, log)
+    assert (out / "manifest.json").read_text() == before
+    with pytest.raises(OSError, match="No space"):
+        work(out, 1, log)  # still full
+    (small_disk / "filler").unlink()
+    work(out, 1, log)
+    assert seed_of(out) == 1 and log.read_text().count("1") == STEPS
+    assert [path.name for path in small_disk.iterdir()] == ["run"]
+
+
+def test_a_full_disk_at_the_start_leaves_nothing_in_the_way(small_disk, tmp_path):
+    fill(small_disk)
+    with pytest.raises(OSError, match="No space"):
+        work(small_disk / "run", 1, tmp_path / "log")
+    (small_disk / "filler").unlink()
+    work(small_disk / "run", 1, tmp_path / "log")
+    assert [path.name for path in small_disk.iterdir()] == ["run"]
+
+
+def test_a_second_process_waits_its_turn_and_a_kill_releases_the_folder(tmp_path):
+    out, entered = str(tmp_path / "run"), FORK.Event()
+
+    def hold():
+        with runs.run_folder(out, "train", {"seed": 1}) as folder:
+            (folder / "table.csv").write_text("x\n")
+            entered.set()
+            time.sleep(600)
+
+    process = FORK.Process(target=hold)
+    process.start()
+    assert entered.wait(60)
+    with pytest.raises(BlockingIOError, match=r"another process is writing .*/run: wait for it, or name another out"):
+        work(out, 1, tmp_path / "log")
+    assert (tmp_path / "run.partial" / "table.csv").read_text() == "x\n"
+    process.kill()
+    process.join()
+    work(out, 1, tmp_path / "log")
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "log"}
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("mine", "mine holds thesis.tex, which no run wrote there"),
+        ("mine/thesis.tex", "is a file: name a folder as out"),
+        ("empty", "empty.partial is a file: name a folder as out"),
+        (".", "is the folder that you are in, or holds it"),
+        ("..", "is the folder that you are in, or holds it"),
+        ("manifest", "manifest holds manifest.json, which no run wrote there"),  # of another program
+        ("identity", "identity holds identity.json, which no run wrote there"),
+        ("resume", "resume holds resume, which no run wrote there"),
+        ("run", "run holds notes.txt, which no run wrote there"),
+        ("taken", "taken.replaced holds notes.txt"),
+    ],
+)
+def test_what_no_run_wrote_is_never_replaced(tmp_path, monkeypatch, out, message):
+    files = ["mine/thesis.tex", "resume/resume/me.pdf", "here/deep/x", "taken.replaced/notes.txt"]
+    files += ["manifest/manifest.json", "identity/identity.json", "empty.partial"]
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text('{"files": ["x"]}')
+    finish(tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path / "here" / "deep")
+    before = snapshot(tmp_path)
+    place = out if out.startswith(".") else str(tmp_path / out)
+    with pytest.raises(FileExistsError, match=message), runs.run_folder(place, "train", {}):
+        raise AssertionError("nothing may be computed")
+    assert snapshot(tmp_path) == before
+
+
+def test_an_empty_folder_and_a_run_are_replaced(tmp_path):
+    (tmp_path / "run").mkdir()
+    for seed in range(2):
+        assert runs.read_manifest(finish(tmp_path / "run", seed=seed))["parameters"] == {"seed": seed}
+
+
+def test_the_number_of_threads_is_recorded_and_another_one_begins_anew(tmp_path):
+    """The last bits of PyTorch's sums depend on it."""
+    code = (
+        "import sys; from mathtransfer import runs\n"
+        "with runs.run_folder(sys.argv[1], 'train', {}) as folder:\n"
+        "    print((folder / runs.RESUME).exists()); (folder / runs.RESUME).mkdir(exist_ok=True)\n"
+        "    if sys.argv[2] == 'stop': sys.exit()\n"
+    )
+    for threads, stop, resumed in [("1", "stop", False), ("1", "stop", True), ("2", "", False)]:
+        command = [sys.executable, "-c", code, str(tmp_path / "run"), stop]
+        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": threads}, capture_output=True, text=True)
+        assert done.stdout == f"{resumed}\n", done.stderr
+    assert runs.read_manifest(tmp_path / "run")["threads"] == 2
 
 
 def test_the_manifest_says_what_was_run(tmp_path):
@@ -94,8 +288,8 @@ def test_tables_of_half_written_runs_are_not_read(tmp_path):
 
 
 def test_tidy_tables_have_the_tidy_columns():
-    row = dict.fromkeys(reversed(runs.TIDY), 1)
-    assert list(runs.tidy([row]).columns) == runs.TIDY
+    row = dict.fromkeys(reversed(runs._TIDY), 1)
+    assert list(runs.tidy([row]).columns) == runs._TIDY
     with pytest.raises(ValueError, match="a tidy table has the columns"):
         runs.tidy([{**row, "extra": 1}])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -20,11 +21,13 @@ import nbformat
 import pandas as pd
 
 PACKAGE = Path(__file__).parent
-# The files that mark a run folder: what the run is, and that it is whole. The folder of what is needed to resume it.
-IDENTITY, MANIFEST, RESUME = "identity.json", "manifest.json", "resume"
-LIBRARIES = ("torch", "transformers", "trl", "lm_eval", "scikit-learn", "pandas")
+# The files that mark a run folder: what the run is, and that it is whole.
+_IDENTITY, _MANIFEST = "identity.json", "manifest.json"
+# The folder of what is needed to resume a run, and its name while it is deleted.
+RESUME, _RESUMED = "resume", "resumed"
+_LIBRARIES = ("torch", "transformers", "trl", "lm_eval", "scikit-learn", "pandas")
 # The columns of every tidy table, in this order.
-TIDY = ["model", "base", "setting", "seed", "tier", "suite", "group", "benchmark", "metric", "value", "stderr", "n"]
+_TIDY = ["model", "base", "setting", "seed", "tier", "suite", "group", "benchmark", "metric", "value", "stderr", "n"]
 
 
 def read_parameters(namespace: dict) -> dict:
@@ -92,7 +95,7 @@ def _add_module(name: str, found: set[Path]) -> None:
             _follow(ast.parse(path.read_text()), found)
 
 
-def source_hash() -> str:
+def _source_hash() -> str:
     """A hash of all of the package's code (first 16 hex digits)."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -121,38 +124,39 @@ def run_folder(out: str, notebook: str, parameters: dict, **facts) -> Iterator[P
 
     Raises:
         FileExistsError: `out` is a file, holds what no run wrote, or holds the folder that one is in.
+        BlockingIOError: another process is writing the same run folder.
     """
     final, partial = Path(out).resolve(), partial_folder(out)
     replaced = Path(f"{final}.replaced")  # the older run, while the new one takes its name
     for folder in (final, partial, replaced):
         _check_replaceable(folder)
     settings = {name: value for name, value in parameters.items() if name != "out"}  # a run folder may be moved
-    identity = {"notebook": notebook, "parameters": settings, "source": source_hash(), "threads": _threads(), **facts}
-    _recover(final, partial, replaced)
-    if _identity(partial) != json.dumps(identity, sort_keys=True):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        if _identity(final) == json.dumps(identity, sort_keys=True) and (final / RESUME).is_dir():
-            (final / RESUME).rename(partial / RESUME)  # the kill came after the run had its name
-        _write_whole(partial / IDENTITY, json.dumps(identity, sort_keys=True))
-    started = time.monotonic()
-    try:
-        yield partial
-    except BaseException:
-        if not (partial / RESUME).exists():
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
-    manifest = {
-        **identity,
-        "files": sorted({path.name for path in partial.iterdir()} - {RESUME}),
-        "seconds": round(time.monotonic() - started, 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": _gpu_name()},
-        "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in LIBRARIES},
-    }
-    _write_whole(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
-    _take_the_name(final, partial, replaced)
-    shutil.rmtree(final / RESUME, ignore_errors=True)
+    identity = {"notebook": notebook, "parameters": settings, "source": _source_hash(), "threads": _threads(), **facts}
+    with _locked(final):
+        _recover(final, partial, replaced)
+        _open_partial(final, partial, identity)
+        started = time.monotonic()
+        try:
+            yield partial
+        except BaseException:
+            if not (partial / RESUME).exists():
+                _remove(partial)
+            raise
+        manifest = {
+            **identity,
+            "files": sorted(
+                {path.name for path in partial.iterdir()} - {RESUME, _unfinished(partial / _MANIFEST).name}
+            ),
+            "seconds": round(time.monotonic() - started, 1),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": _gpu_name()},
+            "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in _LIBRARIES},
+        }
+        _write_whole(partial / _MANIFEST, manifest)
+        _take_the_name(final, partial, replaced)
+        if (final / RESUME).exists():
+            (final / RESUME).rename(final / _RESUMED)  # half of it, which a kill may leave, is of no use to anyone
+            shutil.rmtree(final / _RESUMED)
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -171,40 +175,88 @@ def _own_files(folder: Path) -> set[str]:
 
     Snakemake deletes the manifest before it starts a run again.
     """
-    if (folder / MANIFEST).is_file():
-        return {IDENTITY, MANIFEST, RESUME, *json.loads((folder / MANIFEST).read_text()).get("files", [])}
-    return {path.name for path in folder.iterdir()} if (folder / IDENTITY).is_file() else set()
+    if manifest := _read_mark(folder / _MANIFEST):
+        return {_IDENTITY, _MANIFEST, RESUME, _RESUMED, *manifest.get("files", [])}
+    if _read_mark(folder / _IDENTITY):
+        return {path.name for path in folder.iterdir()}
+    return {_unfinished(folder / _IDENTITY).name}
+
+
+def _read_mark(path: Path) -> dict | None:
+    """An identity or a manifest that a run wrote; None if there is none, or another program's file of that name."""
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"notebook", "parameters", "source"} <= found.keys() else None
+
+
+@contextmanager
+def _locked(final: Path) -> Iterator[None]:
+    """Keep other processes from the same run folder; a kill releases the lock."""
+    path = Path(f"{final}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(f"another process is writing {final}: wait for it, or name another out") from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _recover(final: Path, partial: Path, replaced: Path) -> None:
     """Finish what a kill at the very end of a run left: a whole run gets its name, an older one goes or comes back."""
-    if (partial / MANIFEST).is_file():
+    if (partial / _MANIFEST).is_file():
         _take_the_name(final, partial, replaced)
     elif replaced.exists() and not final.exists():
         replaced.rename(final)
-    shutil.rmtree(replaced, ignore_errors=True)
+    _remove(replaced)
+
+
+def _open_partial(final: Path, partial: Path, identity: dict) -> None:
+    """Make the partial folder of a run, or go on with the one that an earlier run with this identity left."""
+    if not _is_of(partial, identity):
+        _remove(partial)
+        partial.mkdir()
+        _write_whole(partial / _IDENTITY, identity)
+    if _is_of(final, identity) and (final / RESUME).exists():
+        (final / RESUME).rename(partial / RESUME)  # the kill came after the run had its name
+
+
+def _is_of(folder: Path, identity: dict) -> bool:
+    return _read_mark(folder / _IDENTITY) == json.loads(json.dumps(identity))  # as a file has it: tuples are lists
 
 
 def _take_the_name(final: Path, partial: Path, replaced: Path) -> None:
     if final.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
+        _remove(replaced)
         final.rename(replaced)
     partial.rename(final)
-    shutil.rmtree(replaced, ignore_errors=True)
+    _remove(replaced)
 
 
-def _identity(folder: Path) -> str | None:
-    return (folder / IDENTITY).read_text() if (folder / IDENTITY).is_file() else None
+def _remove(folder: Path) -> None:
+    """Delete a run folder, its marks last: after a kill in the middle the rest is still known as a run's."""
+    for path in sorted(folder.glob("*"), key=lambda path: path.name in (_IDENTITY, _MANIFEST)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if folder.exists():
+        folder.rmdir()
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_whole(path: Path, content: dict) -> None:
     """Write a small file so that it is there whole or not at all."""
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("w") as file:
-        file.write(text)
+    with _unfinished(path).open("w") as file:
+        json.dump(content, file, indent=1, sort_keys=True)
         file.flush()
         os.fsync(file.fileno())
-    unfinished.rename(path)
+    _unfinished(path).rename(path)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_suffix(".unfinished")
 
 
 def _threads() -> int:
@@ -274,9 +326,9 @@ def tidy(rows: list[dict] | pd.DataFrame) -> pd.DataFrame:
         ValueError: a column is missing or there is one too many.
     """
     table = pd.DataFrame(rows)
-    if set(table.columns) != set(TIDY):
-        raise ValueError(f"a tidy table has the columns {', '.join(TIDY)}; found {', '.join(table.columns)}")
-    return table[TIDY]
+    if set(table.columns) != set(_TIDY):
+        raise ValueError(f"a tidy table has the columns {', '.join(_TIDY)}; found {', '.join(table.columns)}")
+    return table[_TIDY]
 
 
 def read_tables(root: str | Path, pattern: str, name: str) -> pd.DataFrame:

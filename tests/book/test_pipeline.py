@@ -40,7 +40,7 @@ def planned() -> set[str]:
 def test_the_study_is_whole(smoke_study):
     assert (smoke_study / "html" / "index.html").is_file()
     scores = pd.read_csv(smoke_study / "scores.csv")
-    assert list(scores.columns) == runs.TIDY
+    assert list(scores.columns) == runs._TIDY
     assert scores.groupby("model")["benchmark"].nunique().eq(12).all()
     ledger = pd.read_csv(smoke_study / "ledger.csv")
     assert list(ledger.columns) == COLUMNS
