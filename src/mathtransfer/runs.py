@@ -27,7 +27,7 @@ _IDENTITY, _MANIFEST = "identity.json", "manifest.json"
 RESUME, _RESUMED = "resume", "resumed"
 _LIBRARIES = ("torch", "transformers", "trl", "lm_eval", "scikit-learn", "pandas")
 # The columns of every tidy table, in this order.
-_TIDY = ["model", "base", "setting", "seed", "tier", "suite", "group", "benchmark", "metric", "value", "stderr", "n"]
+TIDY = ["model", "base", "setting", "seed", "tier", "suite", "group", "benchmark", "metric", "value", "stderr", "n"]
 
 
 def read_parameters(namespace: dict) -> dict:
@@ -326,9 +326,9 @@ def tidy(rows: list[dict] | pd.DataFrame) -> pd.DataFrame:
         ValueError: a column is missing or there is one too many.
     """
     table = pd.DataFrame(rows)
-    if set(table.columns) != set(_TIDY):
-        raise ValueError(f"a tidy table has the columns {', '.join(_TIDY)}; found {', '.join(table.columns)}")
-    return table[_TIDY]
+    if set(table.columns) != set(TIDY):
+        raise ValueError(f"a tidy table has the columns {', '.join(TIDY)}; found {', '.join(table.columns)}")
+    return table[TIDY]
 
 
 def read_tables(root: str | Path, pattern: str, name: str) -> pd.DataFrame:

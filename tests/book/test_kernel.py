@@ -5,7 +5,10 @@ import os
 import sys
 
 import pandas as pd
+import pytest
 from conftest import run
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_run_notebook_runs_in_the_registered_kernel(tmp_path):

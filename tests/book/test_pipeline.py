@@ -1,38 +1,29 @@
 """The study and its book at the smoke tier.
 
 The Snakefile runs what is stale and nothing else, survives kill -9 and repeats itself bit for bit; the book opens
-without a network. All of it is in one file, so that one test process has the study to itself.
+without a network. All of it is in one file, so that one test process builds the study, in a copy of the repository.
 """
 
 import os
 import re
-import shutil
-import subprocess
-import time
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
-from conftest import ROOT, make_book, run
+from conftest import MAKE_BOOK, copy_repository, kill_once, papermill, run
 
 from mathtransfer import runs
 from mathtransfer.claims.ledger import COLUMNS
 from mathtransfer.pages.explorer import index_with
 from mathtransfer.paper import reported
 
-TRAIN = ["steps=6", "batch_size=8", "group_size=4", "problems_each=20", "save_every=1"]
+pytestmark = pytest.mark.slow
 
 
-def papermill(notebook: str, copy: Path, **parameters) -> list[str]:
-    values = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-    return ["papermill", "-k", "python3", "--no-progress-bar", f"notebooks/{notebook}.ipynb", str(copy), *values]
-
-
-def planned() -> set[str]:
+def planned(repository: Path) -> set[str]:
     """The rules that would run now."""
     data_root = os.environ.get("DATA_ROOT", "data")
-    done = run(["snakemake", "--nolock", "--config", "tier=smoke", f"data_root={data_root}", "--dry-run"])
+    done = run(["snakemake", "--nolock", "--config", "tier=smoke", f"data_root={data_root}", "--dry-run"], repository)
     assert done.returncode == 0, done.stderr
     return set(re.findall(r"^rule (\w+):", done.stdout + done.stderr, flags=re.MULTILINE)) - {"all"}
 
@@ -40,7 +31,7 @@ def planned() -> set[str]:
 def test_the_study_is_whole(smoke_study):
     assert (smoke_study / "html" / "index.html").is_file()
     scores = pd.read_csv(smoke_study / "scores.csv")
-    assert list(scores.columns) == runs._TIDY
+    assert list(scores.columns) == runs.TIDY
     assert scores.groupby("model")["benchmark"].nunique().eq(12).all()
     ledger = pd.read_csv(smoke_study / "ledger.csv")
     assert list(ledger.columns) == COLUMNS
@@ -53,22 +44,16 @@ def test_the_study_is_whole(smoke_study):
     assert {"book", "controlled_study"} <= set(timings["part"])
 
 
-def test_nothing_to_do_the_second_time(smoke_study):
-    assert planned() == set()
+def test_nothing_to_do_the_second_time(repository, smoke_study):
+    assert planned(repository) == set()
 
 
-def test_touching_a_chapter_runs_that_chapter_only(smoke_study):
-    chapter = ROOT / "notebooks" / "chapters" / "token_drift.ipynb"
-    before = chapter.stat()
-    chapter.touch()
-    try:
-        done = make_book()
-        assert done.returncode == 0, done.stdout[-2000:]
-        started = {line.split()[0].rstrip(":") for line in done.stdout.splitlines() if line.endswith(": started")}
-        assert started == {"chapter_token_drift", "book"}
-    finally:
-        os.utime(chapter, ns=(before.st_atime_ns, before.st_mtime_ns))
-        make_book()
+def test_touching_a_chapter_runs_that_chapter_only(repository):
+    (repository / "notebooks" / "chapters" / "token_drift.ipynb").touch()
+    done = run(MAKE_BOOK, repository)
+    assert done.returncode == 0, done.stdout[-2000:]
+    started = {line.split()[0].rstrip(":") for line in done.stdout.splitlines() if line.endswith(": started")}
+    assert started == {"chapter_token_drift", "book"}
 
 
 @pytest.mark.parametrize(
@@ -83,17 +68,14 @@ def test_touching_a_chapter_runs_that_chapter_only(smoke_study):
         ("pages/charts.py", {"chapter_controlled_study"}, set()),
     ],
 )
-def test_changing_code_runs_what_depends_on_it(smoke_study, file, runs_again, does_not):
-    path = ROOT / "src" / "mathtransfer" / file
-    text, before = path.read_text(), path.stat()
-    try:
-        path.write_text(text + "\n# changed\n")
-        jobs = planned()
-        assert runs_again <= jobs
-        assert not does_not & jobs
-    finally:
-        path.write_text(text)
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+def test_changing_code_runs_what_depends_on_it(repository, file, runs_again, does_not):
+    path = repository / "src" / "mathtransfer" / file
+    text = path.read_text()
+    path.write_text(text + "\n# changed\n")
+    jobs = planned(repository)
+    path.write_text(text)  # Snakemake compares by content what is as small as this
+    assert runs_again <= jobs
+    assert not does_not & jobs
 
 
 def test_an_unknown_tier_is_refused():
@@ -102,64 +84,20 @@ def test_an_unknown_tier_is_refused():
     assert "unknown tier 'medium': expected one of mini, smoke" in done.stderr + done.stdout
 
 
-@pytest.mark.parametrize(
-    ("chapter", "table"),
-    [
-        ("published_tables", "scores"),
-        ("published_tables", "pca_shift_reported"),
-        ("published_tables", "ablation_reported"),
-        ("index_under_the_microscope", "transferability_reported"),
-    ],
-)
-def test_without_a_table_of_the_paper_the_build_fails(chapter, table, tmp_path):
-    """No number on these pages is typed: with the table gone there is nothing to show."""
-    path = reported.FOLDER / f"{table}.csv"
-    text, before = path.read_bytes(), path.stat()
-    try:
-        path.unlink()
-        done = run(papermill(f"chapters/{chapter}", tmp_path / "out.ipynb", study=tmp_path))
-    finally:
-        path.write_bytes(text)
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert done.returncode != 0
-    assert f"unknown table '{table}'" in done.stderr.strip().splitlines()[-1]
+def test_a_second_make_says_so_and_a_kill_lets_it_go_on(tmp_path):
+    folder, tried = copy_repository(tmp_path / "copy"), []
 
+    def try_a_second():
+        if list(folder.glob("_build/smoke/logs/*.log")):
+            tried.append(run(MAKE_BOOK, folder))
+        return bool(tried)
 
-def train_command(out: Path) -> list[str]:
-    values = dict(value.split("=") for value in TRAIN)
-    return papermill("runs/train", out.with_suffix(".ipynb"), out=out, **values)
-
-
-def kill_once(command: list[str], ready) -> None:
-    """Start a run and kill it with -9, kernel and all, once it is ready for that."""
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not ready() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    killed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for part in killed:
-        part.kill()
-    psutil.wait_procs(killed)
-
-
-def test_kill_and_repeat_give_the_same_bits(tmp_path):
-    """One run to its end, and one that is killed with -9 in the middle and started again."""
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    done = run(train_command(whole))
-    assert done.returncode == 0, done.stderr[-2000:]
-
-    checkpoints = tmp_path / "cut.partial" / runs.RESUME
-    kill_once(train_command(cut), lambda: list(checkpoints.glob("checkpoint-2/whole")))
-    assert list(checkpoints.glob("checkpoint-*/whole")), "the run was to be killed after a checkpoint"
-    assert not cut.exists()
-    with pytest.raises(FileNotFoundError):
-        runs.read_manifest(cut)
-
-    done = run(train_command(cut))
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert (whole / "log.csv").read_bytes() == (cut / "log.csv").read_bytes()
-    assert checkpoints.fingerprint(str(whole / "checkpoint")) == checkpoints.fingerprint(str(cut / "checkpoint"))
-    assert not list(cut.glob(runs.RESUME))
+    kill_once(MAKE_BOOK, try_a_second, folder)
+    (second,) = tried
+    assert second.returncode != 0 and not second.stdout
+    assert second.stderr.splitlines()[0] == "Another make is at work in this folder: wait for it, or end it."
+    third = run([*MAKE_BOOK, "TIER=medium"], folder)
+    assert "unknown tier 'medium'" in third.stdout  # so Snakemake was asked
 
 
 def test_a_killed_evaluation_goes_on_at_its_last_chunk(smoke_study, tmp_path):
@@ -198,45 +136,6 @@ def test_two_runs_of_one_seed_give_the_same_tables(smoke_study, tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
         for table in (tmp_path / kind).glob("*.csv"):
             assert table.read_bytes() == (smoke_study / "runs" / kind / name / table.name).read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("notebook", "parameters", "message"),
-    [
-        ("runs/evaluate", {"modell": "x"}, "unknown parameter modell: this notebook takes model, revision, base"),
-        ("runs/evaluate", {"suite": "mini"}, "unknown suite 'mini'"),
-        ("runs/train", {"setting": "RL"}, "unknown setting 'RL'"),
-        ("runs/latent_drift", {"evaluation": "nowhere"}, "nowhere is no finished run"),
-        ("chapters/ledger", {"study": "nowhere"}, "no evidence in nowhere"),
-    ],
-)
-def test_bad_parameters_stop_a_notebook_with_one_sentence(notebook, parameters, message, tmp_path):
-    done = run(papermill(notebook, tmp_path / "out.ipynb", **parameters))
-    assert done.returncode != 0
-    assert message in done.stderr.strip().splitlines()[-1]
-
-
-def test_pretraining_runs_and_resumes(tmp_path):
-    import torch
-
-    from mathtransfer.miniature import pretrain, vocabulary
-
-    tokenizer, checkpoint = vocabulary.build_tokenizer(), tmp_path / "checkpoint.pt"
-    settings = {"seed": 1, "batch_size": 4, "muon_lr": 0.01, "adam_lr": 3e-3}
-    whole, _ = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=100, **settings)
-    stopped = pretrain.schedule
-    try:  # stop after four steps, as a killed run would
-        pretrain.schedule = lambda step, total: stopped(step, total) if step < 4 else 1 / 0
-        with pytest.raises(ZeroDivisionError):
-            pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=2, **settings)
-    finally:
-        pretrain.schedule = stopped
-    assert checkpoint.is_file()
-    resumed, _ = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=2, **settings)
-    assert not checkpoint.exists()
-    for name, parameter in whole.named_parameters():
-        assert torch.equal(parameter, dict(resumed.named_parameters())[name])
-    shutil.rmtree(tmp_path)
 
 
 def test_every_page_is_whole_offline(smoke_study, browser):

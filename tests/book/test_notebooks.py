@@ -1,0 +1,91 @@
+"""Single notebooks through papermill: bad parameters, missing tables, kill -9 and repetition."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import copy_repository, kill_once, papermill, run
+
+from mathtransfer import runs
+from mathtransfer.miniature import pretrain, vocabulary
+from mathtransfer.models import checkpoints
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("chapter", "table"),
+    [
+        ("published_tables", "scores"),
+        ("published_tables", "pca_shift_reported"),
+        ("published_tables", "ablation_reported"),
+        ("index_under_the_microscope", "transferability_reported"),
+    ],
+)
+def test_without_a_table_of_the_paper_the_build_fails(chapter, table, tmp_path):
+    """No number on these pages is typed: with the table gone there is nothing to show."""
+    copy = copy_repository(tmp_path / "copy")
+    (copy / "src" / "mathtransfer" / "paper" / f"{table}.csv").unlink()
+    done = run(papermill(f"chapters/{chapter}", tmp_path / "out.ipynb", study=tmp_path), copy)
+    assert done.returncode != 0
+    assert f"unknown table '{table}'" in done.stderr.strip().splitlines()[-1]
+
+
+def train_command(out: Path) -> list[str]:
+    small = {"steps": 6, "batch_size": 8, "group_size": 4, "problems_each": 20, "save_every": 1}
+    return papermill("runs/train", out.with_suffix(".ipynb"), out=out, **small)
+
+
+@pytest.mark.slow
+def test_kill_and_repeat_give_the_same_bits(tmp_path):
+    """One run to its end, and one that is killed with -9 in the middle and started again."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    done = run(train_command(whole))
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    resume = tmp_path / "cut.partial" / runs.RESUME
+    kill_once(train_command(cut), lambda: list(resume.glob("checkpoint-2/whole")))
+    assert list(resume.glob("checkpoint-*/whole")), "the run was to be killed after a checkpoint"
+    assert not cut.exists()
+    with pytest.raises(FileNotFoundError):
+        runs.read_manifest(cut)
+
+    done = run(train_command(cut))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (whole / "log.csv").read_bytes() == (cut / "log.csv").read_bytes()
+    assert checkpoints.fingerprint(str(whole / "checkpoint")) == checkpoints.fingerprint(str(cut / "checkpoint"))
+    assert not list(cut.glob(runs.RESUME))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("notebook", "parameters", "message"),
+    [
+        ("runs/evaluate", {"modell": "x"}, "unknown parameter modell: this notebook takes model, revision, base"),
+        ("runs/evaluate", {"suite": "mini"}, "unknown suite 'mini'"),
+        ("runs/train", {"setting": "RL"}, "unknown setting 'RL'"),
+        ("runs/latent_drift", {"evaluation": "nowhere"}, "nowhere is no finished run"),
+        ("chapters/ledger", {"study": "nowhere"}, "no evidence in nowhere"),
+    ],
+)
+def test_bad_parameters_stop_a_notebook_with_one_sentence(notebook, parameters, message, tmp_path):
+    done = run(papermill(notebook, tmp_path / "out.ipynb", **parameters))
+    assert done.returncode != 0
+    assert message in done.stderr.strip().splitlines()[-1]
+
+
+def test_pretraining_runs_and_resumes(tmp_path):
+    tokenizer, checkpoint = vocabulary.build_tokenizer(), tmp_path / "checkpoint.pt"
+    settings = {"seed": 1, "batch_size": 4, "muon_lr": 0.01, "adam_lr": 3e-3}
+    whole, _ = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=100, **settings)
+    stopped = pretrain.schedule
+    try:  # stop after four steps, as a killed run would
+        pretrain.schedule = lambda step, total: stopped(step, total) if step < 4 else 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=2, **settings)
+    finally:
+        pretrain.schedule = stopped
+    assert checkpoint.is_file()
+    resumed, _ = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=2, **settings)
+    assert not checkpoint.exists()
+    for name, parameter in whole.named_parameters():
+        assert torch.equal(parameter, dict(resumed.named_parameters())[name])
