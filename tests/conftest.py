@@ -65,8 +65,9 @@ def kill_once(command: list[str], ready: Callable[[], bool], folder: Path = ROOT
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, start_new_session=True, **silent, **_place(folder))
     deadline = time.monotonic() + 120
-    while not ready() and time.monotonic() < deadline:
+    while not ready() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
+    assert process.poll() is None, "the command ended before it was to be killed"
     killed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for part in killed:
         part.kill()

@@ -8,12 +8,12 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from mathtransfer import runs
 from mathtransfer.models import checkpoints
@@ -56,7 +56,8 @@ def work(out, seed, log):
 
 def seed_of(run):
     """Which run a folder holds; None if none or not a whole one."""
-    return (run / "manifest.json").exists() and json.loads((run / "manifest.json").read_text())["parameters"]["seed"]
+    manifest = run / "manifest.json"
+    return json.loads(manifest.read_text())["parameters"]["seed"] if manifest.exists() else None
 
 
 def killed_at(count, out, log):
@@ -203,11 +204,12 @@ def snapshot(folder):
         ("resume", "resume holds resume, which no run wrote there"),
         ("run", "run holds notes.txt, which no run wrote there"),
         ("taken", "taken.replaced holds notes.txt"),
+        ("locked", "locked.running is not empty, so no run wrote it"),
     ],
 )
 def test_what_no_run_wrote_is_never_replaced(tmp_path, monkeypatch, out, message):
     files = ["mine/thesis.tex", "resume/resume/me.pdf", "here/deep/x", "taken.replaced/notes.txt"]
-    files += ["manifest/manifest.json", "identity/identity.json", "empty.partial"]
+    files += ["manifest/manifest.json", "identity/identity.json", "empty.partial", "locked.running"]
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text('{"files": ["x"]}')
@@ -229,16 +231,16 @@ def test_an_empty_folder_and_a_run_are_replaced(tmp_path):
 
 def test_the_number_of_threads_is_recorded_and_another_one_begins_anew(tmp_path):
     """The last bits of PyTorch's sums depend on it."""
-    code = (
-        "import sys; from mathtransfer import runs\n"
-        "with runs.run_folder(sys.argv[1], 'train', {}) as folder:\n"
-        "    print((folder / runs.RESUME).exists()); (folder / runs.RESUME).mkdir(exist_ok=True)\n"
-        "    if sys.argv[2] == 'stop': sys.exit()\n"
-    )
-    for threads, stop, resumed in [("1", "stop", False), ("1", "stop", True), ("2", "", False)]:
-        command = [sys.executable, "-c", code, str(tmp_path / "run"), stop]
-        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": threads}, capture_output=True, text=True)
-        assert done.stdout == f"{resumed}\n", done.stderr
+    log, before = tmp_path / "log", torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with pytest.raises(RuntimeError), runs.run_folder(str(tmp_path / "run"), "train", {"seed": 1}) as folder:
+                (folder / runs.RESUME).mkdir()
+                raise RuntimeError
+        work(tmp_path / "run", 1, log)
+    finally:
+        torch.set_num_threads(before)
     assert runs.read_manifest(tmp_path / "run")["threads"] == 2
 
 

@@ -142,21 +142,22 @@ def run_folder(out: str, notebook: str, parameters: dict, **facts) -> Iterator[P
             if not (partial / RESUME).exists():
                 _remove(partial)
             raise
-        manifest = {
-            **identity,
-            "files": sorted(
-                {path.name for path in partial.iterdir()} - {RESUME, _unfinished(partial / _MANIFEST).name}
-            ),
-            "seconds": round(time.monotonic() - started, 1),
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-            "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": _gpu_name()},
-            "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in _LIBRARIES},
-        }
-        _write_whole(partial / _MANIFEST, manifest)
+        _write_whole(partial / _MANIFEST, identity | _measured(partial, time.monotonic() - started))
         _take_the_name(final, partial, replaced)
         if (final / RESUME).exists():
             (final / RESUME).rename(final / _RESUMED)  # half of it, which a kill may leave, is of no use to anyone
             shutil.rmtree(final / _RESUMED)
+
+
+def _measured(folder: Path, seconds: float) -> dict:
+    """What a manifest says beside the run's identity: what was written, what it took, and where it ran."""
+    return {
+        "files": sorted({path.name for path in folder.iterdir()} - {RESUME}),
+        "seconds": round(seconds, 1),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": _gpu_name()},
+        "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in _LIBRARIES},
+    }
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -193,10 +194,12 @@ def _read_mark(path: Path) -> dict | None:
 
 @contextmanager
 def _locked(final: Path) -> Iterator[None]:
-    """Keep other processes from the same run folder; a kill releases the lock."""
-    path = Path(f"{final}.lock")
+    """Keep other processes out of a run folder while it is written; a kill releases the lock."""
+    path = Path(f"{final}.running")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
+        if file.tell():
+            raise FileExistsError(f"{path} is not empty, so no run wrote it: name another folder as out")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -222,6 +225,7 @@ def _open_partial(final: Path, partial: Path, identity: dict) -> None:
         _remove(partial)
         partial.mkdir()
         _write_whole(partial / _IDENTITY, identity)
+    _unfinished(partial / _MANIFEST).unlink(missing_ok=True)
     if _is_of(final, identity) and (final / RESUME).exists():
         (final / RESUME).rename(partial / RESUME)  # the kill came after the run had its name
 
