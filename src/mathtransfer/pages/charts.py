@@ -171,7 +171,7 @@ def shifted_tokens(table: pd.DataFrame, title: str, description: str) -> alt.Fac
     words = shared.mark_text(align="left", dx=4, fontSize=11).encode(x="share:Q", text="piece:N")
     return (
         alt.layer(bars, words)
-        .properties(width=WIDTH // ranked["setting"].nunique() - 60, height=alt.Step(17))
+        .properties(width=WIDTH // max(1, ranked["setting"].nunique()) - 60, height=alt.Step(17))
         .facet(column=alt.Column("setting:N"), title=title)
         .properties(description=description)
     )

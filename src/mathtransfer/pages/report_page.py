@@ -11,7 +11,6 @@ import altair as alt
 import pandas as pd
 
 from mathtransfer import GROUP_TITLES
-from mathtransfer.drift import summaries
 from mathtransfer.pages import charts
 from mathtransfer.pages.templating import fill
 from mathtransfer.pages.token_strip import token_strip
@@ -52,14 +51,14 @@ def _finding(topic: str, group: str, measure: str, unit: str, row: dict, sentenc
     return Finding(topic, group, measure, unit, row["value"], low, high, text)
 
 
-def findings(found: Comparison, indices: pd.DataFrame | None = None) -> list[Finding]:
+def findings(found: Comparison, tables: dict[str, pd.DataFrame]) -> list[Finding]:
     """All findings, in the order of the page.
 
     Args:
-        indices: of `transferability`; None if no scores were asked for.
+        tables: summaries by the names of `report.json`; if there are no `indices`, nothing is said of scores.
     """
-    on_scores = [] if indices is None else _on_scores(indices)
-    return [*_on_weights(found), *_on_tokens(found), *_on_states(found), *on_scores]
+    on_scores = _on_scores(tables["indices"]) if "indices" in tables else []
+    return [*_on_weights(tables), *_on_tokens(tables), *_on_states(found), *on_scores]
 
 
 def _group_name(group: str) -> str:
@@ -72,9 +71,9 @@ def _share(percent: float) -> str:
     return "over 99.9" if 99.95 <= percent < 100 else f"{percent:.3g}"
 
 
-def _on_weights(found: Comparison) -> Iterator[Finding]:
-    whole = summaries.summarise_changes(found.weights, []).iloc[0]
-    kinds = summaries.summarise_changes(found.weights, ["kind"]).set_index("kind")["relative_update"]
+def _on_weights(tables: dict[str, pd.DataFrame]) -> Iterator[Finding]:
+    whole = tables["all_weights"].iloc[0]
+    kinds = tables["weights_by_kind"].set_index("kind")["relative_update"]
     changed, changed_bfloat16 = 100 - whole["unchanged"], 100 - whole["unchanged_bfloat16"]
     update, most = whole["relative_update"], kinds.idxmax()
     yield Finding(
@@ -94,49 +93,45 @@ def _on_weights(found: Comparison) -> Iterator[Finding]:
     yield Finding("weights", "all", "relative update", "%", update, math.nan, math.nan, sentence)
 
 
-def _on_tokens(found: Comparison) -> Iterator[Finding]:
-    means = summaries.summarise(found.tokens, ["group"], ("kl", "shifted")).set_index(["group", "metric"])
-    for group in found.tokens["group"].unique():
+def _on_tokens(tables: dict[str, pd.DataFrame]) -> Iterator[Finding]:
+    means = tables["tokens_by_group"].set_index(["group", "metric"])
+    for group in means.index.unique("group"):
+        on = f"On {_group_name(group)}, "
         kl = means.loc[(group, "kl")]
-        # Evidence of 20 to 1 is a log-likelihood ratio of log 20, and grows by the KL divergence with every token.
-        told = "cannot tell from a million tokens which one writes"
-        if kl["value"] > math.log(20) / 1e6:
-            needed = math.ceil(math.log(20) / kl["value"])
-            told = f"can tell at odds of 20 to 1 which one writes after about {needed:,} token{'s' * (needed > 1)}"
-        start = f"On {_group_name(group)}, "
-        yield _finding(
-            "tokens",
-            group,
-            "kl",
-            "nats a token",
-            kl,
-            start
-            + "the tuned model's next-token distribution is {x} nats a token from the base's (exact KL, on its own "
-            f"samples): knowing both models, one {told}.",
+        sentence = (
+            f"{on}the tuned model's next-token distribution is {{x}} nats a token from the base's "
+            f"(exact KL, on its own samples): knowing both models, one {_told_apart(kl['value'])}."
         )
-        yield _finding(
-            "tokens",
-            group,
-            "shifted",
-            "%",
-            means.loc[(group, "shifted")],
-            start + "{x} percent of the tokens that it writes have another rank under the base.",
+        yield _finding("tokens", group, "kl", "nats a token", kl, sentence)
+        sentence = on + "{x} percent of the tokens that it writes have another rank under the base."
+        yield _finding("tokens", group, "shifted", "%", means.loc[(group, "shifted")], sentence)
+    yield from _on_kinds_of_tokens(tables["tokens_by_class"])
+    looping = tables["looping"].iloc[0]
+    if looping["value"] > 0:
+        sentence = (
+            "{x} percent of the tokens are in text that repeats itself, where both models are sure of the next token "
+            "and every mean is drawn towards zero."
         )
-    kinds = summaries.summarise(found.tokens[~found.tokens["looping"]], ["class"], ("kl",))
-    kinds = kinds[kinds["tokens"] >= _LEAST_TOKENS].sort_values("value", ascending=False)
+        yield _finding("tokens", "all", "looping", "%", looping, sentence)
+
+
+def _told_apart(kl: float) -> str:
+    """How soon one can tell which model writes, from the divergence in nats a token."""
+    # Evidence of 20 to 1 is a log-likelihood ratio of log 20, and grows by the KL divergence with every token.
+    if kl <= math.log(20) / 1e6:
+        return "cannot tell from a million tokens which one writes"
+    needed = math.ceil(math.log(20) / kl)
+    return f"can tell at odds of 20 to 1 which one writes after about {needed:,} token{'s' * (needed > 1)}"
+
+
+def _on_kinds_of_tokens(means: pd.DataFrame) -> Iterator[Finding]:
+    """The kind that moved most against the others, unless there is only one kind or none moved."""
+    kinds = means[means["tokens"] >= _LEAST_TOKENS].sort_values("value", ascending=False)
     if len(kinds) > 1 and kinds["value"].max() > 0:
         most, rest = kinds.iloc[0], kinds.iloc[1:]
         others = ", ".join(f"{name} {value:.3g}" for name, value in zip(rest["class"], rest["value"], strict=True))
         sentence = f"Tokens of the kind {most['class']} moved most: {{x}} nats each, against {others}."
         yield _finding("tokens", "all", f"kl of {most['class']}", "nats a token", most, sentence)
-    looping = found.tokens.assign(share=100.0 * found.tokens["looping"])
-    if looping["looping"].any():
-        sentence = (
-            "{x} percent of the tokens are in text that repeats itself, where both models are sure of the next token "
-            "and every mean is drawn towards zero."
-        )
-        share = summaries.summarise(looping, [], ("share",)).iloc[0]
-        yield _finding("tokens", "all", "looping", "%", share, sentence)
 
 
 def _on_states(found: Comparison) -> Iterator[Finding]:
@@ -185,21 +180,24 @@ def _on_scores(indices: pd.DataFrame) -> Iterator[Finding]:
 # --- the page
 
 
-def figures(found: Comparison) -> dict[str, alt.TopLevelMixin | str]:
-    """Heading -> chart or HTML element, in the order of the page."""
+def figures(found: Comparison, tables: dict[str, pd.DataFrame]) -> dict[str, alt.TopLevelMixin | str]:
+    """Heading -> chart or HTML element, in the order of the page.
+
+    Args:
+        tables: summaries by the names of `report.json`.
+    """
     alternative = "Responses coloured by how far tuning moved them."
     drawn: dict[str, alt.TopLevelMixin | str] = {
-        "Where the weights changed": _weights_chart(found.weights),
+        "Where the weights changed": _weights_chart(tables["weights"]),
         "Token by token": token_strip(found.tokens, _texts_to_show(found.tokens), alternative),
     }
-    if not found.tokens["looping"].all():
-        drawn["The tokens that moved most"] = _tokens_chart(found.tokens)
-    drawn["Along the response"] = _positions_chart(found.tokens)
+    if "most_moved" in tables:
+        drawn["The tokens that moved most"] = _tokens_chart(tables["most_moved"])
+    drawn["Along the response"] = _positions_chart(tables["tokens_by_tenth"])
     return drawn | (_layer_charts(found.layers) if len(found.layers) else {})
 
 
-def _weights_chart(changes: pd.DataFrame) -> alt.Chart:
-    by_matrix = summaries.summarise_changes(changes, ["layer", "kind"])
+def _weights_chart(by_matrix: pd.DataFrame) -> alt.Chart:
     most = by_matrix.loc[by_matrix["relative_update"].idxmax()]
     place = f" in layer {most['layer']}" if most["layer"] >= 0 else ""
     return charts.update_map(
@@ -219,10 +217,9 @@ def _texts_to_show(tokens: pd.DataFrame) -> dict[int, str]:
     return {row["text"]: f"{_group_name(row['group'])}, prompt {row['text'] + 1}" for _, row in chosen.iterrows()}
 
 
-def _tokens_chart(tokens: pd.DataFrame) -> alt.FacetChart:
-    moved = summaries.most_moved(tokens).assign(setting="tuned model")
+def _tokens_chart(moved: pd.DataFrame) -> alt.FacetChart:
     return charts.shifted_tokens(
-        moved,
+        moved.assign(setting="tuned model"),
         f"{len(moved)} tokens carry {moved['share'].sum():.0f}% of the divergence"
         if moved["kl"].max() > 0
         else "No token moved",
@@ -230,10 +227,9 @@ def _tokens_chart(tokens: pd.DataFrame) -> alt.FacetChart:
     )
 
 
-def _positions_chart(tokens: pd.DataFrame) -> alt.FacetChart:
-    tenths = tokens.assign(setting="tuned", seed=0, tenth=10 * tokens["position"] // tokens["length"])
+def _positions_chart(by_tenth: pd.DataFrame) -> alt.FacetChart:
     return charts.lines(
-        summaries.summarise(tenths, ["group", "setting", "seed", "tenth"], ("kl",)),
+        by_tenth.assign(setting="tuned", seed=0),
         "tenth",
         "tenth of the response",
         "value",
