@@ -75,7 +75,7 @@ survey: .venv/installed
 	@$(ALONE); snakemake survey $(OPTIONS) 2>&1 | $(SHORTER)
 
 test: .venv/installed
-	@ruff check --quiet . && ruff format --quiet --check .
+	@ruff check --quiet . && ruff format --quiet --check . && oxlint --format unix src
 	@pytest $(if $(FAST),-m "not slow")
 
 bench: .venv/installed
