@@ -208,20 +208,20 @@ rule report:
 
 
 # The base as its own teacher, as an example of that page.
-rule teacher:
+rule rejection:
     input:
-        notebook=notebook("runs/teacher"),
+        notebook=notebook("runs/rejection"),
         model=BASE_FILES,
     output:
-        manifest=f"{RUNS}/teacher/base/manifest.json",
-        executed=f"{EXECUTED}/runs/teacher--base.ipynb",
+        manifest=f"{RUNS}/rejection/base/manifest.json",
+        executed=f"{EXECUTED}/runs/rejection--base.ipynb",
     params:
-        touched=touched("runs/teacher"),
-        values=json.dumps({"model": BASE, **SIZE["teacher"], "out": f"{RUNS}/teacher/base"}),
+        touched=touched("runs/rejection"),
+        values=json.dumps({"model": BASE, **SIZE["rejection"], "out": f"{RUNS}/rejection/base"}),
     log:
-        f"{ROOT}/logs/teacher--base.log",
+        f"{ROOT}/logs/rejection--base.log",
     benchmark:
-        f"{ROOT}/timings/teacher--base.tsv"
+        f"{ROOT}/timings/rejection--base.tsv"
     shell:
         PAPERMILL
 
@@ -335,7 +335,7 @@ rule book:
     input:
         chapters=[f"{EXECUTED}/chapters/{chapter}.ipynb" for chapter in CHAPTERS],
         runs=[f"{EXECUTED}/runs/{kind}--{EXAMPLE}.ipynb" for kind in ("train", "evaluate", "latent_drift", "token_drift", "report")],
-        teacher=f"{EXECUTED}/runs/teacher--base.ipynb",
+        rejection=f"{EXECUTED}/runs/rejection--base.ipynb",
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and path.suffix != ".pyc"],
         configuration=["_config.yml", "_toc.yml"],
     output:

@@ -1,7 +1,6 @@
 """Every recipe trains, alike in one process and in two, and stopped and resumed."""
 
 import math
-import random
 import re
 import subprocess
 import sys
@@ -15,11 +14,12 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import run
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 from mathtransfer.__main__ import main
-from mathtransfer.models import checkpoints
 from mathtransfer.paper import reported
-from mathtransfer.training import objective, problems, recipes
+from mathtransfer.training import objective, post_training, problems, recipes
+from mathtransfer.training.settings import SETTINGS
 
 CASES = {name: (recipe, changes) for name, recipe, changes in tiny.cases()}
 FILES = sorted(tiny.RECIPES.glob("*.yaml"))
@@ -45,7 +45,7 @@ def both(folder):
         tiny.sample_alike()
         for name, (recipe, changes) in CASES.items():
             out = folder / "one" / name.replace(" ", "-")
-            objective.run(**tiny.at_tiny_size(recipe, changes, folder), out=str(out))
+            post_training.run(tiny.at_tiny_size(recipe, changes, folder) | {"out": str(out)})
     said = beside.communicate()[0].decode()
     assert beside.returncode == 0, said[-4000:]
     return folder
@@ -80,7 +80,7 @@ class Killed(Exception):
     pass
 
 
-class KillAt(objective.TrainerCallback):
+class KillAt(TrainerCallback):
     def __init__(self, step: int):
         self.step = step
 
@@ -92,7 +92,7 @@ class KillAt(objective.TrainerCallback):
 @pytest.mark.parametrize("name", [name for name in ("colab_rl", "small_rl", "study_sft") if name in CASES])
 def test_a_run_killed_between_checkpoints_ends_as_if_it_never_was(folder, tmp_path, name, monkeypatch):
     recipe = tiny.at_tiny_size(*CASES[name], folder) | {"steps": 4, "save_every": 2}
-    build = objective.build_trainer
+    build = post_training.build_trainer
 
     def doomed(*args, **kwargs):
         built = build(*args, **kwargs)
@@ -100,12 +100,12 @@ def test_a_run_killed_between_checkpoints_ends_as_if_it_never_was(folder, tmp_pa
         return built
 
     with tiny.one_grader():
-        whole = objective.run(**recipe, out=str(tmp_path / "whole"))
+        whole = post_training.run(recipe | {"out": str(tmp_path / "whole")})
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(objective, "build_trainer", doomed)
-            objective.run(**recipe, out=str(tmp_path / "cut"))
+            patch.setattr(post_training, "build_trainer", doomed)
+            post_training.run(recipe | {"out": str(tmp_path / "cut")})
         assert (tmp_path / "cut.partial" / "resume" / "checkpoint-2").is_dir()
-        assert objective.run(**recipe, out=str(tmp_path / "cut")).equals(whole)
+        assert post_training.run(recipe | {"out": str(tmp_path / "cut")}).equals(whole)
     ends = [load_file(tmp_path / run / "checkpoint" / "model.safetensors") for run in ("whole", "cut")]
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
@@ -153,7 +153,7 @@ def test_the_study_has_the_papers_values():
     assert [rl["trainer"][name] for name in ("epsilon", "epsilon_high")] == [
         float(bound) for bound in said["clip range"].split(" to ")
     ]
-    assert objective.SETTINGS[rl["setting"]].kl == float(said["KL coefficient"])
+    assert SETTINGS[rl["setting"]].kl == float(said["KL coefficient"])
     assert rl["trainer"].get("entropy_coef", 0.0) == float(said["entropy coefficient"])
     updates = rl["trainer"]["generation_batch_size"] // rl["batch_size"]
     assert rl["steps"] / updates == int(said["steps / epochs"].split()[0])
@@ -180,9 +180,7 @@ def test_the_ablation_is_on_policy_throughout():
     """One update a round and one set of values for all settings, so that only q, w and beta differ."""
     ablation = yaml.safe_load((tiny.RECIPES / "ablation.yaml").read_text())
     assert "generation_batch_size" not in ablation["trainer"]
-    assert {name for name in CASES if name.startswith("ablation")} == {
-        f"ablation: {name}" for name in objective.SETTINGS
-    }
+    assert {name for name in CASES if name.startswith("ablation")} == {f"ablation: {name}" for name in SETTINGS}
 
 
 def test_zero3_is_read_by_accelerate():
@@ -195,14 +193,10 @@ def test_zero3_is_read_by_accelerate():
 
 def build(folder, tmp_path, recipe: str = "small_rl") -> objective.ObjectiveTrainer:
     own = tiny.at_tiny_size(recipe, {}, folder)
-    tokenizer = checkpoints.load_tokenizer(own["model"])
-    lengths = {"prompt": own["prompt"], "max_completion": own["max_completion"]}
-    rows, teacher = problems.load_problems(own["data"], tokenizer, problems_each=0, **lengths)
-    names = ("model", "data", "prompt", "setting")
-    rest = {name: value for name, value in own.items() if name not in names}
-    return objective.build_trainer(
-        own["model"], tokenizer, rows, own["setting"], lambda *_: True, tmp_path, teacher=teacher, **rest
-    )
+    found = problems.read_problems(own["data"], None)
+    tokenizer = post_training.load_tokenizer(own)
+    rows, teacher = problems.training_rows(found, tokenizer, own["prompt"], own["max_completion"])
+    return post_training.build_trainer(own, tokenizer, rows, teacher, lambda *_: True, tmp_path)
 
 
 def test_updates_of_a_round_hold_whole_groups(folder, tmp_path):
@@ -239,7 +233,7 @@ def test_processes_do_not_draw_the_same_random_numbers():
 def test_precision_is_what_the_device_has(monkeypatch, gpu, bfloat16, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16 or including_emulation)
-    assert objective.autocast_dtype() == expected
+    assert post_training._autocast_dtype() == expected
 
 
 def test_the_schedule_is_the_recipes(folder, tmp_path):
@@ -273,7 +267,7 @@ def test_what_cannot_be_trained_is_refused(folder, tmp_path, changes, message):
     if changes.get("trainer") == {}:
         whole["trainer"] = {}
     with pytest.raises(ValueError, match=re.escape(message)):
-        objective.run(**whole, out=str(tmp_path / "run"))
+        post_training.run(whole | {"out": str(tmp_path / "run")})
 
 
 @pytest.mark.parametrize(
@@ -282,7 +276,7 @@ def test_what_cannot_be_trained_is_refused(folder, tmp_path, changes, message):
         (["-p", "epochs", "2"], "unknown recipe entry epochs: expected model, setting"),
         (["-p", "setting", "PPO"], "unknown setting 'PPO'"),
         (["-p", "prompt", "{system: hello}"], "unknown prompt entry system"),
-        (["-p", "data", "none.parquet"], "no data file none.parquet"),
+        (["-p", "data", "none.parquet"], "no file none.parquet"),
         (["-p", "model", "miniature"], "the tokenizer has no chat template"),
         (["-p", "lora", "{rank: 3}"], "rank"),
     ],
@@ -295,57 +289,3 @@ def test_the_command_line_says_in_one_sentence_what_is_wrong(folder, tmp_path, c
     assert message in line
     assert not (tmp_path / "run").exists()
     assert main(["train", "none.yaml", "--out", str(tmp_path / "run")]) == 2
-
-
-# --- problems and reward
-
-
-def test_prompts_are_the_chat_templates(folder):
-    tokenizer = checkpoints.load_tokenizer(str(folder / "base"))
-    (prompt,) = problems.chat_prompts(tokenizer, ["1 + 2 ="], "Box it.", {"enable_thinking": False})
-    turns = [{"role": "user", "content": "1 + 2 =\nBox it."}]
-    by_hand = "<|im_start|> user 1 + 2 =\nBox it. <|im_end|> <|im_start|> assistant <think> </think>"
-    assert prompt == by_hand
-    without = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    assert problems.chat_prompts(tokenizer, ["1 + 2 ="], "Box it.", {}) == [without] != [prompt]
-
-
-def test_sources_are_read_under_their_own_names(tmp_path):
-    pd.DataFrame({"question": ["1 + 1"], "gt": ["007"], "level": [3]}).to_json(
-        tmp_path / "a.jsonl", orient="records", lines=True
-    )
-    pd.DataFrame({"problem": ["2 + 2"], "answer": [4]}).to_parquet(tmp_path / "b.parquet")
-    renamed = {"path": str(tmp_path / "a.jsonl"), "columns": {"problem": "question", "answer": "gt"}}
-    table = problems.read_problems([renamed, str(tmp_path / "b.parquet")])
-    assert table.to_dict("list") == {"problem": ["1 + 1", "2 + 2"], "answer": ["007", "4"]}
-    with pytest.raises(ValueError, match="has no column problem and answer: it has question, gt, level"):
-        problems.read_problems(str(tmp_path / "a.jsonl"))
-    pd.DataFrame({"problem": ["3"], "answer": ["3"], "response": ["3"]}).to_parquet(tmp_path / "c.parquet")
-    with pytest.raises(ValueError, match="some sources have a teacher's responses and some have not"):
-        problems.read_problems([str(tmp_path / "b.parquet"), str(tmp_path / "c.parquet")])
-    with pytest.raises(ValueError, match="no data"):
-        problems.read_problems([])
-
-
-def test_long_prompts_and_responses_are_left_out(tmp_path, folder):
-    tokenizer = checkpoints.load_tokenizer(str(folder / "base"))
-    rows = [("1 +", "1", "so"), ("1 + 2 + 3 + 4", "1", "so"), ("2 +", "2", "so so so"), ("2 +", "2", "so")]
-    pd.DataFrame(rows, columns=["problem", "answer", "response"]).to_parquet(tmp_path / "x.parquet")
-    kept, teacher = problems.load_problems(
-        str(tmp_path / "x.parquet"), tokenizer, problems_each=0, prompt={"max_tokens": 9}, max_completion=3
-    )
-    assert [row["answer"] for row in kept] == ["1", "2"]
-    assert {teacher(kept[1]["prompt"], random.Random(seed)) for seed in range(9)} == {"so"}
-    with pytest.raises(ValueError, match="no problem is short enough"):
-        problems.load_problems(
-            str(tmp_path / "x.parquet"), tokenizer, problems_each=0, prompt={"max_tokens": 2}, max_completion=3
-        )
-
-
-def test_a_hostile_answer_is_wrong_and_the_next_is_graded():
-    with problems.math_grader(seconds=2) as correct:
-        assert correct("so \\boxed{\\frac{1}{2}}", "0.5")
-        assert not correct("so \\boxed{2}", "0.5")
-        assert not correct("the answer is 0.5", "0.5")
-        assert not correct("\\boxed{" + "9^{" * 12 + "9" + "}" * 12 + "}", "0.5")
-        assert correct("\\boxed{7}", "7")

@@ -71,21 +71,22 @@ def make_data(folder: Path) -> None:
 
 def cases() -> list[tuple[str, str, dict]]:
     """Name, recipe file and changes: every recipe, the ablation's six settings, and adapters for one more recipe."""
-    from mathtransfer.training import objective
+    from mathtransfer.training.settings import SETTINGS
 
     adapters = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
     named = [(path.stem, path.stem, {}) for path in sorted(RECIPES.glob("*.yaml")) if path.stem != "ablation"]
-    ablation = [(f"ablation: {setting}", "ablation", {"setting": setting}) for setting in objective.SETTINGS]
+    ablation = [(f"ablation: {setting}", "ablation", {"setting": setting}) for setting in SETTINGS]
     return [*named, *ablation, ("small_rl with adapters", "small_rl", {"lora": adapters})]
 
 
 def at_tiny_size(recipe: str, changes: dict, folder: Path) -> dict:
-    """The recipe's arguments for `train.run`: only model, data, steps, lengths and hardware are not its own."""
-    from mathtransfer.training import objective, recipes
+    """The recipe's values for `post_training.run`: only model, data, steps, lengths and hardware are not its own."""
+    from mathtransfer.training import recipes
+    from mathtransfer.training.settings import SETTINGS
 
     own = recipes.read_recipe(RECIPES / f"{recipe}.yaml", changes)
     updates = own["trainer"].get("generation_batch_size", own["batch_size"]) // own["batch_size"]
-    data = "responses.parquet" if objective.SETTINGS[own["setting"]].sampling == "teacher" else "problems.jsonl"
+    data = "responses.parquet" if SETTINGS[own["setting"]].sampling == "teacher" else "problems.jsonl"
     trainer = own["trainer"] | {name: value for name, value in HARDWARE.items() if name in own["trainer"]}
     trainer["per_device_train_batch_size"] = min(1024, own["batch_size"] // 2)
     return own | {
@@ -122,16 +123,16 @@ def sample_alike() -> None:
 @contextmanager
 def one_grader():
     """Let all runs share one grading process, which takes more than a second to start, and its answers."""
-    from mathtransfer.training import objective, problems
+    from mathtransfer.training import reward
 
-    own = objective.grader
-    with problems.math_grader() as correct:
+    own = reward.grader
+    with own("math500") as correct:
         shared = nullcontext(cache(correct))
-        objective.grader = lambda data: shared
+        reward.grader = lambda name: shared
         try:
             yield
         finally:
-            objective.grader = own
+            reward.grader = own
 
 
 def step_of(model, batch) -> float:
@@ -189,12 +190,13 @@ def sharded_step(folder: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    from mathtransfer.training import objective
+    from mathtransfer.training import post_training
 
     sample_alike()
     with one_grader():
         for name, recipe, changes in cases():
-            objective.run(**at_tiny_size(recipe, changes, folder), out=str(folder / "two" / name.replace(" ", "-")))
+            out = str(folder / "two" / name.replace(" ", "-"))
+            post_training.run(at_tiny_size(recipe, changes, folder) | {"out": out})
     sharded_step(folder)
 
 

@@ -40,12 +40,12 @@ def thinking(problem: Problem, rng: random.Random) -> str:
     return " ".join([*said, f"so it must be {problem.answer} . answer {problem.answer}"])
 
 
-def mathematics(each: int, seed: int) -> list[Problem]:
-    """Post-training problems: `each` of every family of mathematics, shuffled. SFT and RL train on the same ones."""
+def mathematics(each: int, seed: int) -> list[tuple[str, Problem]]:
+    """Post-training problems with their families: `each` of every family of mathematics, shuffled."""
     math = [name for name, family in FAMILIES.items() if family.group == "math"]
-    found = [problem for name in math for problem in itertools.islice(problems(name, "posttrain", seed), each)]
-    random.Random(f"mathematics|{seed}").shuffle(found)
-    return found
+    drawn = [(name, problem) for name in math for problem in itertools.islice(problems(name, "posttrain", seed), each)]
+    random.Random(f"mathematics|{seed}").shuffle(drawn)
+    return drawn
 
 
 def teacher_of(known: list[Problem]) -> Callable[[str, random.Random], str]:
