@@ -6,6 +6,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny_recipes as tiny
@@ -38,7 +39,7 @@ def both(folder):
     """All recipes in two processes (folder `two`), and beside them in this one (folder `one`)."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     beside = subprocess.Popen([*command, tiny.__file__, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    with pytest.MonkeyPatch.context() as patch, tiny.one_grader():
+    with pytest.MonkeyPatch.context() as patch, tiny.plain_reward():
         patch.setattr(
             objective.ObjectiveTrainer, "_generate_single_turn", objective.ObjectiveTrainer._generate_single_turn
         )
@@ -51,6 +52,7 @@ def both(folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_train_as_one_does(both, name):
     runs = [both / number / name.replace(" ", "-") for number in ("one", "two")]
@@ -65,6 +67,7 @@ def test_two_processes_train_as_one_does(both, name):
     assert all(torch.allclose(ours[key], theirs[key], rtol=1e-5, atol=2e-8) for key in base)
 
 
+@pytest.mark.slow
 def test_a_sharded_step_is_the_whole_models(both):
     found = torch.load(both / "sharded.pt")
     assert found["layers"] == {"FSDPQwen3DecoderLayer"} and found["sharded"] == found["all"]
@@ -89,6 +92,7 @@ class KillAt(TrainerCallback):
             raise Killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ("colab_rl", "small_rl", "study_sft") if name in CASES])
 def test_a_run_killed_between_checkpoints_ends_as_if_it_never_was(folder, tmp_path, name, monkeypatch):
     recipe = tiny.at_tiny_size(*CASES[name], folder) | {"steps": 4, "save_every": 2}
@@ -99,7 +103,7 @@ def test_a_run_killed_between_checkpoints_ends_as_if_it_never_was(folder, tmp_pa
         built.add_callback(KillAt(3))
         return built
 
-    with tiny.one_grader():
+    with tiny.plain_reward():
         whole = post_training.run(recipe | {"out": str(tmp_path / "whole")})
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(post_training, "build_trainer", doomed)
@@ -110,6 +114,7 @@ def test_a_run_killed_between_checkpoints_ends_as_if_it_never_was(folder, tmp_pa
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
 
+@pytest.mark.slow
 def test_notebook_and_command_line_do_the_same(folder, tmp_path):
     recipe = tiny.RECIPES / "small_rl.yaml"
     own = tiny.at_tiny_size("small_rl", {}, folder)
@@ -181,6 +186,15 @@ def test_the_ablation_is_on_policy_throughout():
     ablation = yaml.safe_load((tiny.RECIPES / "ablation.yaml").read_text())
     assert "generation_batch_size" not in ablation["trainer"]
     assert {name for name in CASES if name.startswith("ablation")} == {f"ablation: {name}" for name in SETTINGS}
+
+
+def test_every_recipe_divides_among_the_gpus_that_it_is_laid_out_for():
+    """Into whole passes, and a round into whole groups, whatever share of it a process has."""
+    for name, layout in yaml.safe_load((tiny.CONFIG / "estimates.yaml").read_text())["recipes"].items():
+        recipe = recipes.read_recipe(tiny.RECIPES / f"{layout.get('recipe', name)}.yaml")
+        division = post_training._passes(recipe, SETTINGS[recipe["setting"]], layout["gpus"])
+        assert division["per_device_train_batch_size"] == recipe["trainer"]["per_device_train_batch_size"]
+        assert np.prod(list(division.values())) * layout["gpus"] == recipe["batch_size"]
 
 
 def test_zero3_is_read_by_accelerate():
