@@ -1,9 +1,11 @@
 """Every recipe trains, alike in one process and in two, and stopped and resumed."""
 
+import hashlib
 import math
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +19,7 @@ from conftest import run
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from mathtransfer import runs
 from mathtransfer.__main__ import main
 from mathtransfer.paper import reported
 from mathtransfer.training import objective, post_training, problems, recipes
@@ -127,6 +130,11 @@ def test_notebook_and_command_line_do_the_same(folder, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     logs = [pd.read_csv(tmp_path / kind / "log.csv") for kind in ("command", "notebook")]
     assert logs[0].equals(logs[1])
+    for kind in ("command", "notebook"):
+        manifest = runs.read_manifest(tmp_path / kind, "train")
+        digest = hashlib.sha256(Path(own["data"]).read_bytes()).hexdigest()[:16]
+        assert manifest["data"] == {own["data"]: f"sha256 {digest}"}
+        assert manifest["removed"] == {"empty": 0, "repeated": 0}
 
 
 # --- what the recipes say

@@ -78,6 +78,7 @@ def read_problems(sources: _Source | list[_Source], n: int | None, overlap: Coll
     """
     if sources == _MINIATURE:
         return _draw_miniature(n)
+    # 1. All rows of all sources, under our names.
     rows, origins = [], {}
     for source in sources if isinstance(sources, list) else [sources]:
         given = {"path": source} if isinstance(source, str) else dict(source)
@@ -86,10 +87,11 @@ def read_problems(sources: _Source | list[_Source], n: int | None, overlap: Coll
         name, origins[path], found = _read_source(path, given)
         rows += [{"source": name} | _pick(row, columns, f"row {i} of {path}") for i, row in enumerate(found)]
     table = pd.DataFrame(rows, columns=["source", *_COLUMNS])
-    empty = (table["problem"] == "") | (table["answer"] == "")
     if (answered := table["response"] != "").any() and not answered.all():
         raise ValueError("some problems have a teacher's response and some have none: give data of one kind")
+    # 2. Those that nothing can be learnt from, that were there before, or that a benchmark asks.
     table["bare"] = table["problem"].map(_bare)
+    empty = (table["problem"] == "") | (table["answer"] == "")
     repeated = table.duplicated(["bare", "response"]) & ~empty
     drop, removed = empty | repeated, {"empty": int(empty.sum()), "repeated": int(repeated.sum())}
     for path in overlap:
@@ -97,15 +99,15 @@ def read_problems(sources: _Source | list[_Source], n: int | None, overlap: Coll
         asked = {_bare(_pick(row, {"problem": _COLUMNS["problem"]}, path)["problem"]) for row in _read_rows(path)}
         removed[path] = int((table["bare"].isin(asked) & ~empty & ~repeated).sum())
         drop = drop | table["bare"].isin(asked)
+    # 3. The first n problems of each source, with all their responses.
     left = table[~drop]
-    once = left.drop_duplicates("bare").groupby("source", sort=False).head(len(left) if n is None else n)
-    if once.empty:
+    chosen = left.drop_duplicates("bare").groupby("source", sort=False).head(len(left) if n is None else n)
+    if chosen.empty:
         raise ValueError(f"no problem is left of {len(table)}: removed {removed}, n is {n}")
     if answered.any():
-        once = once.assign(responses=once["bare"].map(left.groupby("bare")["response"].agg(list)))
-    return Problems(
-        once.drop(columns=["bare", "response"]).reset_index(drop=True), origins, removed, _INSTRUCTION, "math500"
-    )
+        chosen = chosen.assign(responses=chosen["bare"].map(left.groupby("bare")["response"].agg(list)))
+    chosen = chosen.drop(columns=["bare", "response"]).reset_index(drop=True)
+    return Problems(chosen, origins, removed, _INSTRUCTION, "math500")  # Math-Verify on the last box
 
 
 def _draw_miniature(n: int | None) -> Problems:
@@ -114,8 +116,8 @@ def _draw_miniature(n: int | None) -> Problems:
     drawn = traces.mathematics(n, seed=0)
     rows = [(family, "", problem.question, problem.answer) for family, problem in drawn]
     table = pd.DataFrame(rows, columns=["source", "level", "problem", "answer"])
-    written = traces.teacher_of([problem for _, problem in drawn])
-    return Problems(table, {_MINIATURE: "made by the package"}, {}, "", _MINIATURE, written)
+    writer = traces.writer_of([problem for _, problem in drawn])
+    return Problems(table, {_MINIATURE: "made by the package"}, {}, "", _MINIATURE, writer)
 
 
 def _read_source(path: str, options: dict) -> tuple[str, str, Iterable[dict]]:

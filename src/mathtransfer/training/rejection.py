@@ -63,7 +63,7 @@ def sample(
 
     Returns:
         One row a sample, a problem's together: `question` (the problem's number), `sample`, `source, level, problem,
-        answer, prompt, completion`, `prompt_tokens, tokens`, `extracted` and `status`, one of `_OUTCOMES`.
+        answer, prompt, completion`, `prompt_tokens, tokens`, `extracted` and `status`, such as `verified`.
     """
     decoding = Decoding(engine.budget, temperature, top_p)
 
@@ -93,7 +93,7 @@ def select(table: pd.DataFrame, keep: int) -> pd.DataFrame:
 
     Returns:
         `problem, answer, response, source, level, sample, prompt_tokens, tokens`. A response is all that follows the
-        problem: where the prompt opens the thinking, the opening tag is part of it.
+        problem: if the prompt opens the thinking, the opening tag is part of it.
     """
     kept = table[table["status"] == VERIFIED].groupby("question").head(keep)
     opened = kept["prompt"].str.rstrip().str.endswith(THINK_OPENS)
@@ -112,12 +112,12 @@ def acceptance(table: pd.DataFrame) -> pd.DataFrame:
         table: from `sample`.
 
     Returns:
-        `source, level, problems, samples`, a count for each of `_OUTCOMES`, `solved` (problems with a verified
-        response); and in percent with standard errors over problems `accepted, accepted_stderr` (of samples),
-        `solved_share, solved_stderr` (of problems).
+        `source, level, problems, samples`, how many samples are `verified, wrong, no answer, not graded, unfinished`,
+        and `solved` (problems with a verified response); in percent with standard errors over problems `accepted,
+        accepted_stderr` (of samples) and `solved_share, solved_stderr` (of problems).
     """
     rows = []
-    for (source, level), own in table.groupby(["source", "level"], sort=False):
+    for (source, level), own in table.groupby(["source", "level"]):
         by_problem = own["status"].eq(VERIFIED).groupby(own["question"])
         shares, solved = 100 * by_problem.mean(), by_problem.any()
         rows.append(
@@ -153,8 +153,8 @@ def labels(table: pd.DataFrame) -> pd.Series:
 def selection(table: pd.DataFrame) -> list[str]:
     """What selection does to problems and lengths, in sentences.
 
-    The lengths are compared among responses to the same problem, for long responses may be rejected because hard
-    problems have them.
+    The lengths are compared among responses to the same problem: hard problems have long responses, which would
+    otherwise seem to be rejected for their length.
 
     Args:
         table: from `sample`.
