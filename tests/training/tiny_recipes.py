@@ -17,7 +17,7 @@ import pandas as pd
 CONFIG = Path(__file__).parents[2] / "config"
 RECIPES, ACCELERATE = CONFIG / "recipes", CONFIG / "accelerate"
 WORDS = [*"0123456789+=", *(f"\\boxed{{{n}}}" for n in range(11)), "so", "user", "assistant", "<think>", "</think>"]
-# As Qwen3's: an empty think block where thinking is switched off.
+# As Qwen3's: an empty think block if thinking is switched off.
 TEMPLATE = (
     "{% for m in messages %}<|im_start|> {{ m.role }} {{ m.content }} <|im_end|> {% endfor %}"
     "<|im_start|> assistant{% if enable_thinking is false %} <think> </think>{% endif %}"
