@@ -66,9 +66,10 @@ def _train(recipe: Path, changes: list[list[str]], out: str) -> None:
     """Train by a recipe, some of whose values are given anew."""
     import yaml
 
-    from mathtransfer.training import objective, recipes
+    from mathtransfer.training import post_training, recipes
 
-    objective.run(**recipes.read_recipe(recipe, {name: yaml.safe_load(text) for name, text in changes}), out=out)
+    given = recipes.read_recipe(recipe, {name: yaml.safe_load(text) for name, text in changes})
+    post_training.run(given | {"out": out})
 
 
 def _count(text: str) -> int:

@@ -1,6 +1,8 @@
 """Every setting's gradient is that of the paper's Equation 3, computed here from the formula alone."""
 
 import random
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,35 +10,37 @@ import torch
 from mathtransfer.benchmarks.miniature import correct
 from mathtransfer.miniature import traces
 from mathtransfer.models import checkpoints
-from mathtransfer.training import objective
+from mathtransfer.training import objective, post_training, problems
+from mathtransfer.training.settings import SETTINGS
 
 GROUP = 4
+RECIPE = {
+    "model": "miniature",
+    "seed": 0,
+    "batch_size": 4 * GROUP,
+    "group_size": GROUP,
+    "learning_rate": 1e-3,
+    "max_completion": 80,
+    "save_every": 1,
+    "prompt": {},
+    "trainer": {},
+    "lora": {},
+}
 
 
-def trainer_for(setting: str, folder, steps: int = 1, **changes) -> objective.ObjectiveTrainer:
-    problems = traces.mathematics(10, seed=0)
-    # A teacher that is sometimes wrong, so that rejection and advantage have something to weigh.
-    right = traces.teacher_of(problems)
+def trainer_for(setting: str, folder: Path, teach: bool = True, **changes) -> objective.ObjectiveTrainer:
+    found = problems.read_problems("miniature", 10)
 
     def sometimes_wrong(prompt: str, rng: random.Random) -> str:
-        response = right(prompt, rng)
+        """So that rejection and advantage have something to weigh."""
+        response = found.traces(prompt, rng)
         return response if rng.random() < 0.6 else response + " . answer no"
 
-    arguments = {
-        "teacher": sometimes_wrong,
-        "seed": 0,
-        "steps": steps,
-        "batch_size": 4 * GROUP,
-        "group_size": GROUP,
-        "learning_rate": 1e-3,
-        "max_completion": 80,
-        "save_every": 1,
-    } | changes
-    rows = [{"prompt": p.question, "answer": p.answer} for p in problems]
-    tokenizer = checkpoints.load_tokenizer("miniature")
-    return objective.build_trainer(
-        checkpoints.load_model("miniature"), tokenizer, rows, setting, correct, folder, **arguments
-    )
+    recipe = RECIPE | {"setting": setting, "steps": 1} | changes
+    tokenizer = post_training.load_tokenizer(recipe)
+    rows, _ = problems.training_rows(found, tokenizer, {}, 80)
+    teacher = sometimes_wrong if teach else None
+    return post_training.build_trainer(recipe, tokenizer, rows, teacher, correct, folder)
 
 
 def equation_3(model, reference, batch: dict, weights: list[float], kl: float) -> torch.Tensor:
@@ -56,9 +60,9 @@ def equation_3(model, reference, batch: dict, weights: list[float], kl: float) -
     return total / tokens
 
 
-@pytest.mark.parametrize("setting", objective.SETTINGS)
+@pytest.mark.parametrize("setting", SETTINGS)
 def test_gradient_is_that_of_equation_3(setting, tmp_path):
-    row = objective.SETTINGS[setting]
+    row = SETTINGS[setting]
     trainer = trainer_for(setting, tmp_path)
     model = trainer.model.train().double()  # so that what is left of a difference is no rounding
     if trainer.ref_model is not None:
@@ -74,7 +78,7 @@ def test_gradient_is_that_of_equation_3(setting, tmp_path):
     trainer.compute_loss(model, batch).backward()
     found = torch.cat([p.grad.flatten() for p in model.parameters()])
 
-    by_prompt = {p.question: p.answer for p in traces.mathematics(10, seed=0)}
+    by_prompt = {p.question: p.answer for _, p in traces.mathematics(10, seed=0)}
     tokenizer = trainer.processing_class
     prompts, responses = (
         tokenizer.batch_decode(batch[name], skip_special_tokens=True) for name in ("prompt_ids", "completion_ids")
@@ -102,30 +106,22 @@ def test_gradient_is_that_of_equation_3(setting, tmp_path):
 
 
 def test_six_settings_are_six_different_rows():
-    assert len(set(objective.SETTINGS.values())) == len(objective.SETTINGS) == 6
+    assert len(set(SETTINGS.values())) == len(SETTINGS) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["on-policy RL", "off-policy SFT"])
 def test_a_resumed_run_is_the_run_that_was_never_interrupted(setting, tmp_path):
-    whole = trainer_for(setting, tmp_path / "whole", steps=4)
-    expected = objective.train(whole)
-    first = trainer_for(setting, tmp_path / "cut", steps=4)
-    first.add_callback(StopAfter(2))
-    objective.train(first)
-    resumed = trainer_for(setting, tmp_path / "cut", steps=4)
-    found = objective.train(resumed)
+    recipe = {"setting": setting, "seed": 0}
+    whole = trainer_for(setting, tmp_path / "whole", steps=4, save_every=2)
+    expected = post_training.train(whole, recipe)
+    shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "cut" / "checkpoint-2")
+    resumed = trainer_for(setting, tmp_path / "cut", steps=4, save_every=2)
+    found = post_training.train(resumed, recipe)
     assert len(expected) == 4
     assert found.equals(expected)
     for name, parameter in whole.model.named_parameters():
         assert torch.equal(parameter, dict(resumed.model.named_parameters())[name])
-
-
-class StopAfter(objective.TrainerCallback):
-    def __init__(self, step: int):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        control.should_training_stop = state.global_step >= self.step
 
 
 def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path):
@@ -133,7 +129,7 @@ def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         if whole:
-            (folder / objective.WHOLE).touch()
+            (folder / "whole").touch()
     assert objective.last_whole_checkpoint(tmp_path).endswith("checkpoint-10")
     assert objective.last_whole_checkpoint(tmp_path / "none") is None
 
@@ -142,6 +138,6 @@ def test_bad_settings_are_refused_early(tmp_path):
     with pytest.raises(ValueError, match="unknown setting 'SFT': expected one of off-policy SFT"):
         trainer_for("SFT", tmp_path)
     with pytest.raises(ValueError, match="give a teacher"):
-        trainer_for("off-policy SFT", tmp_path, teacher=None)
+        trainer_for("off-policy SFT", tmp_path, teach=False)
     with pytest.raises(ValueError, match="no multiple"):
         trainer_for("on-policy RL", tmp_path, batch_size=10)

@@ -1,12 +1,14 @@
 """Every recipe trains, alike in one process and in two, and stopped and resumed."""
 
+import hashlib
 import math
-import random
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny_recipes as tiny
@@ -15,11 +17,13 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import run
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
+from mathtransfer import runs
 from mathtransfer.__main__ import main
-from mathtransfer.models import checkpoints
 from mathtransfer.paper import reported
-from mathtransfer.training import objective, problems, recipes
+from mathtransfer.training import objective, post_training, problems, recipes
+from mathtransfer.training.settings import SETTINGS
 
 CASES = {name: (recipe, changes) for name, recipe, changes in tiny.cases()}
 FILES = sorted(tiny.RECIPES.glob("*.yaml"))
@@ -38,19 +42,20 @@ def both(folder):
     """All recipes in two processes (folder `two`), and beside them in this one (folder `one`)."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     beside = subprocess.Popen([*command, tiny.__file__, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    with pytest.MonkeyPatch.context() as patch, tiny.one_grader():
+    with pytest.MonkeyPatch.context() as patch, tiny.plain_reward():
         patch.setattr(
             objective.ObjectiveTrainer, "_generate_single_turn", objective.ObjectiveTrainer._generate_single_turn
         )
         tiny.sample_alike()
         for name, (recipe, changes) in CASES.items():
             out = folder / "one" / name.replace(" ", "-")
-            objective.run(**tiny.at_tiny_size(recipe, changes, folder), out=str(out))
+            post_training.run(tiny.at_tiny_size(recipe, changes, folder) | {"out": str(out)})
     said = beside.communicate()[0].decode()
     assert beside.returncode == 0, said[-4000:]
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_train_as_one_does(both, name):
     runs = [both / number / name.replace(" ", "-") for number in ("one", "two")]
@@ -65,6 +70,7 @@ def test_two_processes_train_as_one_does(both, name):
     assert all(torch.allclose(ours[key], theirs[key], rtol=1e-5, atol=2e-8) for key in base)
 
 
+@pytest.mark.slow
 def test_a_sharded_step_is_the_whole_models(both):
     found = torch.load(both / "sharded.pt")
     assert found["layers"] == {"FSDPQwen3DecoderLayer"} and found["sharded"] == found["all"]
@@ -80,7 +86,7 @@ class Killed(Exception):
     pass
 
 
-class KillAt(objective.TrainerCallback):
+class KillAt(TrainerCallback):
     def __init__(self, step: int):
         self.step = step
 
@@ -89,27 +95,29 @@ class KillAt(objective.TrainerCallback):
             raise Killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ("colab_rl", "small_rl", "study_sft") if name in CASES])
 def test_a_run_killed_between_checkpoints_ends_as_if_it_never_was(folder, tmp_path, name, monkeypatch):
     recipe = tiny.at_tiny_size(*CASES[name], folder) | {"steps": 4, "save_every": 2}
-    build = objective.build_trainer
+    build = post_training.build_trainer
 
     def doomed(*args, **kwargs):
         built = build(*args, **kwargs)
         built.add_callback(KillAt(3))
         return built
 
-    with tiny.one_grader():
-        whole = objective.run(**recipe, out=str(tmp_path / "whole"))
+    with tiny.plain_reward():
+        whole = post_training.run(recipe | {"out": str(tmp_path / "whole")})
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(objective, "build_trainer", doomed)
-            objective.run(**recipe, out=str(tmp_path / "cut"))
+            patch.setattr(post_training, "build_trainer", doomed)
+            post_training.run(recipe | {"out": str(tmp_path / "cut")})
         assert (tmp_path / "cut.partial" / "resume" / "checkpoint-2").is_dir()
-        assert objective.run(**recipe, out=str(tmp_path / "cut")).equals(whole)
+        assert post_training.run(recipe | {"out": str(tmp_path / "cut")}).equals(whole)
     ends = [load_file(tmp_path / run / "checkpoint" / "model.safetensors") for run in ("whole", "cut")]
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
 
+@pytest.mark.slow
 def test_notebook_and_command_line_do_the_same(folder, tmp_path):
     recipe = tiny.RECIPES / "small_rl.yaml"
     own = tiny.at_tiny_size("small_rl", {}, folder)
@@ -122,6 +130,11 @@ def test_notebook_and_command_line_do_the_same(folder, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     logs = [pd.read_csv(tmp_path / kind / "log.csv") for kind in ("command", "notebook")]
     assert logs[0].equals(logs[1])
+    for kind in ("command", "notebook"):
+        manifest = runs.read_manifest(tmp_path / kind, "train")
+        digest = hashlib.sha256(Path(own["data"]).read_bytes()).hexdigest()[:16]
+        assert manifest["data"] == {own["data"]: f"sha256 {digest}"}
+        assert manifest["removed"] == {"empty": 0, "repeated": 0}
 
 
 # --- what the recipes say
@@ -153,7 +166,7 @@ def test_the_study_has_the_papers_values():
     assert [rl["trainer"][name] for name in ("epsilon", "epsilon_high")] == [
         float(bound) for bound in said["clip range"].split(" to ")
     ]
-    assert objective.SETTINGS[rl["setting"]].kl == float(said["KL coefficient"])
+    assert SETTINGS[rl["setting"]].kl == float(said["KL coefficient"])
     assert rl["trainer"].get("entropy_coef", 0.0) == float(said["entropy coefficient"])
     updates = rl["trainer"]["generation_batch_size"] // rl["batch_size"]
     assert rl["steps"] / updates == int(said["steps / epochs"].split()[0])
@@ -180,9 +193,16 @@ def test_the_ablation_is_on_policy_throughout():
     """One update a round and one set of values for all settings, so that only q, w and beta differ."""
     ablation = yaml.safe_load((tiny.RECIPES / "ablation.yaml").read_text())
     assert "generation_batch_size" not in ablation["trainer"]
-    assert {name for name in CASES if name.startswith("ablation")} == {
-        f"ablation: {name}" for name in objective.SETTINGS
-    }
+    assert {name for name in CASES if name.startswith("ablation")} == {f"ablation: {name}" for name in SETTINGS}
+
+
+def test_every_recipe_divides_among_the_gpus_that_it_is_laid_out_for():
+    """Into whole passes, and a round into whole groups, whatever share of it a process has."""
+    for name, layout in yaml.safe_load((tiny.CONFIG / "estimates.yaml").read_text())["recipes"].items():
+        recipe = recipes.read_recipe(tiny.RECIPES / f"{layout.get('recipe', name)}.yaml")
+        division = post_training._passes(recipe, SETTINGS[recipe["setting"]], layout["gpus"])
+        assert division["per_device_train_batch_size"] == recipe["trainer"]["per_device_train_batch_size"]
+        assert np.prod(list(division.values())) * layout["gpus"] == recipe["batch_size"]
 
 
 def test_zero3_is_read_by_accelerate():
@@ -195,14 +215,10 @@ def test_zero3_is_read_by_accelerate():
 
 def build(folder, tmp_path, recipe: str = "small_rl") -> objective.ObjectiveTrainer:
     own = tiny.at_tiny_size(recipe, {}, folder)
-    tokenizer = checkpoints.load_tokenizer(own["model"])
-    lengths = {"prompt": own["prompt"], "max_completion": own["max_completion"]}
-    rows, teacher = problems.load_problems(own["data"], tokenizer, problems_each=0, **lengths)
-    names = ("model", "data", "prompt", "setting")
-    rest = {name: value for name, value in own.items() if name not in names}
-    return objective.build_trainer(
-        own["model"], tokenizer, rows, own["setting"], lambda *_: True, tmp_path, teacher=teacher, **rest
-    )
+    found = problems.read_problems(own["data"], None)
+    tokenizer = post_training.load_tokenizer(own)
+    rows, teacher = problems.training_rows(found, tokenizer, own["prompt"], own["max_completion"])
+    return post_training.build_trainer(own, tokenizer, rows, teacher, lambda *_: True, tmp_path)
 
 
 def test_updates_of_a_round_hold_whole_groups(folder, tmp_path):
@@ -239,7 +255,7 @@ def test_processes_do_not_draw_the_same_random_numbers():
 def test_precision_is_what_the_device_has(monkeypatch, gpu, bfloat16, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16 or including_emulation)
-    assert objective.autocast_dtype() == expected
+    assert post_training._autocast_dtype() == expected
 
 
 def test_the_schedule_is_the_recipes(folder, tmp_path):
@@ -273,7 +289,7 @@ def test_what_cannot_be_trained_is_refused(folder, tmp_path, changes, message):
     if changes.get("trainer") == {}:
         whole["trainer"] = {}
     with pytest.raises(ValueError, match=re.escape(message)):
-        objective.run(**whole, out=str(tmp_path / "run"))
+        post_training.run(whole | {"out": str(tmp_path / "run")})
 
 
 @pytest.mark.parametrize(
@@ -282,7 +298,7 @@ def test_what_cannot_be_trained_is_refused(folder, tmp_path, changes, message):
         (["-p", "epochs", "2"], "unknown recipe entry epochs: expected model, setting"),
         (["-p", "setting", "PPO"], "unknown setting 'PPO'"),
         (["-p", "prompt", "{system: hello}"], "unknown prompt entry system"),
-        (["-p", "data", "none.parquet"], "no data file none.parquet"),
+        (["-p", "data", "none.parquet"], "no file none.parquet"),
         (["-p", "model", "miniature"], "the tokenizer has no chat template"),
         (["-p", "lora", "{rank: 3}"], "rank"),
     ],
@@ -295,57 +311,3 @@ def test_the_command_line_says_in_one_sentence_what_is_wrong(folder, tmp_path, c
     assert message in line
     assert not (tmp_path / "run").exists()
     assert main(["train", "none.yaml", "--out", str(tmp_path / "run")]) == 2
-
-
-# --- problems and reward
-
-
-def test_prompts_are_the_chat_templates(folder):
-    tokenizer = checkpoints.load_tokenizer(str(folder / "base"))
-    (prompt,) = problems.chat_prompts(tokenizer, ["1 + 2 ="], "Box it.", {"enable_thinking": False})
-    turns = [{"role": "user", "content": "1 + 2 =\nBox it."}]
-    by_hand = "<|im_start|> user 1 + 2 =\nBox it. <|im_end|> <|im_start|> assistant <think> </think>"
-    assert prompt == by_hand
-    without = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    assert problems.chat_prompts(tokenizer, ["1 + 2 ="], "Box it.", {}) == [without] != [prompt]
-
-
-def test_sources_are_read_under_their_own_names(tmp_path):
-    pd.DataFrame({"question": ["1 + 1"], "gt": ["007"], "level": [3]}).to_json(
-        tmp_path / "a.jsonl", orient="records", lines=True
-    )
-    pd.DataFrame({"problem": ["2 + 2"], "answer": [4]}).to_parquet(tmp_path / "b.parquet")
-    renamed = {"path": str(tmp_path / "a.jsonl"), "columns": {"problem": "question", "answer": "gt"}}
-    table = problems.read_problems([renamed, str(tmp_path / "b.parquet")])
-    assert table.to_dict("list") == {"problem": ["1 + 1", "2 + 2"], "answer": ["007", "4"]}
-    with pytest.raises(ValueError, match="has no column problem and answer: it has question, gt, level"):
-        problems.read_problems(str(tmp_path / "a.jsonl"))
-    pd.DataFrame({"problem": ["3"], "answer": ["3"], "response": ["3"]}).to_parquet(tmp_path / "c.parquet")
-    with pytest.raises(ValueError, match="some sources have a teacher's responses and some have not"):
-        problems.read_problems([str(tmp_path / "b.parquet"), str(tmp_path / "c.parquet")])
-    with pytest.raises(ValueError, match="no data"):
-        problems.read_problems([])
-
-
-def test_long_prompts_and_responses_are_left_out(tmp_path, folder):
-    tokenizer = checkpoints.load_tokenizer(str(folder / "base"))
-    rows = [("1 +", "1", "so"), ("1 + 2 + 3 + 4", "1", "so"), ("2 +", "2", "so so so"), ("2 +", "2", "so")]
-    pd.DataFrame(rows, columns=["problem", "answer", "response"]).to_parquet(tmp_path / "x.parquet")
-    kept, teacher = problems.load_problems(
-        str(tmp_path / "x.parquet"), tokenizer, problems_each=0, prompt={"max_tokens": 9}, max_completion=3
-    )
-    assert [row["answer"] for row in kept] == ["1", "2"]
-    assert {teacher(kept[1]["prompt"], random.Random(seed)) for seed in range(9)} == {"so"}
-    with pytest.raises(ValueError, match="no problem is short enough"):
-        problems.load_problems(
-            str(tmp_path / "x.parquet"), tokenizer, problems_each=0, prompt={"max_tokens": 2}, max_completion=3
-        )
-
-
-def test_a_hostile_answer_is_wrong_and_the_next_is_graded():
-    with problems.math_grader(seconds=2) as correct:
-        assert correct("so \\boxed{\\frac{1}{2}}", "0.5")
-        assert not correct("so \\boxed{2}", "0.5")
-        assert not correct("the answer is 0.5", "0.5")
-        assert not correct("\\boxed{" + "9^{" * 12 + "9" + "}" * 12 + "}", "0.5")
-        assert correct("\\boxed{7}", "7")

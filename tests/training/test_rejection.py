@@ -1,10 +1,7 @@
-"""A teacher's responses are verified and kept as said, and nothing that a benchmark asks is among them."""
+"""A teacher's responses are verified and kept as said, and an interrupted run goes on."""
 
 import json
 import math
-import os
-import random
-import string
 import subprocess
 import time
 from pathlib import Path
@@ -18,12 +15,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from mathtransfer import runs
-from mathtransfer.benchmarks import evaluate, pool
-from mathtransfer.benchmarks.grades import CORRECT
+from mathtransfer.benchmarks import evaluate
 from mathtransfer.miniature import vocabulary
 from mathtransfer.models import engines
 from mathtransfer.models.engines import Completion
+from mathtransfer.models.prompting import ChatFormat
 from mathtransfer.training import rejection
+from mathtransfer.training.problems import Problems, ask, read_problems
 
 TEMPLATE = (
     "{% for message in messages %}[{{ message.role }}]{{ message.content }}\n{% endfor %}"
@@ -35,6 +33,7 @@ ROWS = [
     {"problem": "What is $\\frac{1}{4}+\\frac{1}{4}$?", "answer": "\\frac{1}{2}", "level": 1},
     {"question": "What is $2 \\cdot 3$?", "gt_answer": "6", "answer": "We multiply: 6", "level": 2},
 ]
+OUTCOMES = ["verified", "wrong", "no answer", "not graded", "unfinished"]
 UNFINISHED = object()  # before a text that the budget ended
 HOSTILE = "\\boxed{((99!)!)!}"
 
@@ -63,8 +62,8 @@ def written(path: Path, rows: list[dict]) -> str:
     return str(path)
 
 
-def sampled(engine, problems: rejection.Problems, folder: Path, samples: int, **asking) -> pd.DataFrame:
-    asked = rejection.ask(problems, rejection.Asking(**asking), engine.tokenizer, engine.budget)
+def sampled(engine, problems: Problems, folder: Path, samples: int, **chat) -> pd.DataFrame:
+    asked = ask(problems, engine.tokenizer, ChatFormat(**chat), engine.budget)
     settings = {"grader": problems.grader, "temperature": 0.6, "top_p": 0.95, "seed": 0}
     return rejection.sample(engine, asked, samples=samples, folder=folder, **settings)
 
@@ -81,10 +80,11 @@ def known(tmp_path_factory) -> pd.DataFrame:
         *("\\boxed{2}", "\\boxed{1/3}", "\\boxed{\\frac{1}{4}}", "\\boxed{0.5}? No, </think> \\boxed{4}"),
         *(HOSTILE, "\\boxed{7}", "<think>\\boxed{6}", "<think>\\boxed{7}?</think> So \\boxed{6}"),
     ]
-    problems = rejection.read_problems(written(folder / "known.jsonl", ROWS), None, [])
+    problems = read_problems(written(folder / "known.jsonl", ROWS), None)
     return sampled(KnownTexts(texts), problems, folder / "responses", 4)
 
 
+@pytest.mark.slow
 def test_statuses(known):
     expected = ["no answer", "verified", "verified", "unfinished"]
     expected += ["wrong"] * 4
@@ -95,6 +95,7 @@ def test_statuses(known):
     assert list(known["tokens"]) == [len(text) for text in known["completion"]]
 
 
+@pytest.mark.slow
 def test_acceptance_by_hand(known):
     one, two = rejection.acceptance(known).to_dict("records")
     assert {name: one[name] for name in ("source", "level", "problems", "samples", "solved")} == {
@@ -104,13 +105,14 @@ def test_acceptance_by_hand(known):
         "samples": 8,
         "solved": 1,
     }
-    assert [one[name] for name in rejection.OUTCOMES] == [2, 4, 1, 0, 1]
-    assert [two[name] for name in rejection.OUTCOMES] == [1, 1, 1, 1, 0]
+    assert [one[name] for name in OUTCOMES] == [2, 4, 1, 0, 1]
+    assert [two[name] for name in OUTCOMES] == [1, 1, 1, 1, 0]
     assert one["accepted"] == 25 and one["accepted_stderr"] == pytest.approx(25)  # of 50% and 0%
     assert one["solved_share"] == 50 and one["solved_stderr"] == pytest.approx(50)
     assert two["accepted"] == 25 and two["solved_share"] == 100 and math.isnan(two["accepted_stderr"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [1, 2])
 def test_the_first_verified_are_kept(known, keep):
     sft = rejection.select(known, keep)
@@ -120,6 +122,7 @@ def test_the_first_verified_are_kept(known, keep):
     assert list(sft[["problem", "answer", "response"]].itertuples(index=False, name=None)) == expected
 
 
+@pytest.mark.slow
 def test_lengths_and_what_selection_does_by_hand(known):
     tokens = known["tokens"]
     lengths = rejection.lengths(known).set_index(["row", "setting"])
@@ -152,7 +155,7 @@ def test_a_prompt_that_opens_the_thinking(tmp_path):
     tokenizer.chat_template = "{{ messages[-1].content }}\n<think>\n"
     engine = KnownTexts(["\\boxed{3}? </think>\\boxed{2}", "\\boxed{2}, I think"])
     engine.tokenizer = tokenizer
-    problems = rejection.read_problems(written(tmp_path / "one.jsonl", ROWS[:1]), None, [])
+    problems = read_problems(written(tmp_path / "one.jsonl", ROWS[:1]), None)
     table = sampled(engine, problems, tmp_path / "responses", 2, chat=True)
     assert list(table["status"]) == ["verified", "no answer"]
     assert list(rejection.select(table, 1)["response"]) == ["<think>\n\\boxed{3}? </think>\\boxed{2}"]
@@ -187,7 +190,7 @@ def chatting(tmp_path_factory) -> str:
 )
 def test_thinking_is_switched_in_the_template(chatting, tmp_path, think, ending):
     engine = engines.load_engine("transformers", chatting, budget=200)
-    problems = rejection.read_problems(written(tmp_path / "rows.jsonl", ROWS), 2, [])
+    problems = read_problems(written(tmp_path / "rows.jsonl", ROWS), 2)
     table = sampled(engine, problems, tmp_path / "responses", 2, chat=True, think=think, system="Be brief.")
     asked = "Please reason step by step, and put your final answer within \\boxed{}."
     assert list(table["prompt"].unique()) == [
@@ -201,100 +204,21 @@ def test_thinking_is_switched_in_the_template(chatting, tmp_path, think, ending)
     assert "Too few problems" in rejection.selection(table)[-1]
 
 
-# --- problems
-
-
-def test_overlap_and_repeats_by_brute_force(tmp_path):
-    """Short random problems with random white space, so that many meet."""
-    rng = random.Random(0)
-
-    def text() -> str:
-        return "".join(rng.choice(["", " ", "\n", "\t "]) + rng.choice("xy") for _ in range(rng.randint(3, 7)))
-
-    rows = [{"problem": text(), "answer": "1"} for _ in range(200)]
-    benchmarks = [[text() for _ in range(15)] for _ in range(2)]
-    files = [
-        written(tmp_path / f"{i}.jsonl", [{"question": t, "final_answer": ["1"]} for t in own])
-        for i, own in enumerate(benchmarks)
-    ]
-    found = rejection.read_problems(written(tmp_path / "rows.jsonl", rows), None, files)
-
-    def same(a: str, b: str) -> bool:
-        return a.translate(str.maketrans("", "", string.whitespace)) == b.translate(
-            str.maketrans("", "", string.whitespace)
-        )
-
-    texts = [row["problem"] for row in rows]
-    first = [t for i, t in enumerate(texts) if not any(same(t, before) for before in texts[:i])]
-    inside = [[t for t in first if any(same(t, other) for other in own)] for own in benchmarks]
-    assert list(found.table["problem"]) == [t for t in first if t not in inside[0] + inside[1]]
-    assert found.removed == {"repeated": len(texts) - len(first)} | dict(zip(files, map(len, inside), strict=True))
-    assert min(found.removed.values()) > 0 and len(found.table) > 0
-
-
-def test_several_sources(tmp_path):
-    """Lines and parquet together, the first of each; a problem of both counts for the first."""
-    lines = written(tmp_path / "a.jsonl", ROWS)
-    parquet = tmp_path / "b.parquet"
-    both = [{"problem": "What is  $1+1$?", "answer": "2"}, {"problem": "$3^2$?", "answer": "9"}]
-    pd.DataFrame([*both, {"problem": "$3^3$?", "answer": "27"}]).to_parquet(parquet)
-    found = rejection.read_problems([lines, {"path": str(parquet)}], 1, [])
-    assert found.table.to_dict("records") == [
-        {"source": "a", "level": "1", "problem": "What is $1+1$?", "answer": "2"},
-        {"source": "b", "level": "", "problem": "$3^2$?", "answer": "9"},
-    ]
-    assert found.removed == {"repeated": 1} and set(found.origins) == {lines, str(parquet)}
-    again = rejection.read_problems(lines, None, [])
-    assert again.origins[lines] == found.origins[lines]
-    assert list(again.table["answer"]) == ["2", "\\frac{1}{2}", "6"]
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([{"prompt": "1+1", "answer": "2"}], "row 0 of .* lacks the field problem or question; it has prompt, answer"),
-        ([ROWS[0], {"problem": "1+2", "solution": "3"}], "row 1 of .* lacks the field gt_answer or expected_answer"),
-        ([ROWS[0], {"problem": "1+2", "answer": " "}], "row 1 of .* has an empty answer"),
-        ([{"problem": "1+2", "answer": None}], "row 0 of .* has an empty answer: expected text, found None"),
-        ([{"problem": "1+2", "answer": ["3"]}], "has an empty answer: expected text, found \\['3'\\]"),
-        ([], "no problem is left of 0"),
-        ([{"problem": "What is $1 + 1$?", "answer": "2"}], "no problem is left of 1: removed .*bench.jsonl': 1"),
-    ],
-)
-def test_bad_data_are_refused(rows, message, tmp_path):
-    benchmark = written(tmp_path / "bench.jsonl", [ROWS[0]])
-    overlap = [benchmark] if len(rows) == 1 else []
-    with pytest.raises(ValueError, match=message):
-        rejection.read_problems(written(tmp_path / "rows.jsonl", rows), None, overlap)
-
-
-def test_bad_parameters_are_refused(tmp_path):
-    plain = rejection.Asking()
+def test_bad_parameters_are_refused():
+    plain = ChatFormat()
     with pytest.raises(ValueError, match="keep is 3: of 2 samples a problem, from 1 to 2 can be kept"):
         rejection.check(2, 3, 0.6, plain)
     with pytest.raises(ValueError, match="at temperature 0 all 2 samples of a problem are the same"):
         rejection.check(2, 1, 0.0, plain)
     with pytest.raises(ValueError, match="think and system_prompt are the chat template's"):
-        rejection.check(2, 1, 0.6, rejection.Asking(think=False))
-    with pytest.raises(ValueError, match="the miniature's problems have no end: set n to a number"):
-        rejection.read_problems("miniature", None, [])
-    with pytest.raises(FileNotFoundError, match=r"no file nowhere\.jsonl"):
-        rejection.read_problems("nowhere.jsonl", None, [])
-    (tmp_path / "broken.jsonl").write_text('{"problem": "1+1", "answer": "2"}\n{"problem"\n')
-    with pytest.raises(ValueError, match=r"line 1 of .*broken\.jsonl is no JSON"):
-        rejection.read_problems(str(tmp_path / "broken.jsonl"), None, [])
-    problems = rejection.read_problems("miniature", 2, [])
-    with pytest.raises(ValueError, match="no chat template"):
-        rejection.ask(problems, rejection.Asking(chat=True), vocabulary.build_tokenizer(), 256)
-    with pytest.raises(ValueError, match="the budget for prompt and completion is 5"):
-        rejection.ask(problems, plain, vocabulary.build_tokenizer(), 5)
+        rejection.check(2, 1, 0.6, ChatFormat(think=False))
 
 
 # --- the whole run
 
 
 def test_finished_chunks_are_not_asked_again(tmp_path):
-    problems = rejection.read_problems("miniature", 150, [])
+    problems = read_problems("miniature", 150)
     texts = [f"answer {answer}" for answer in problems.table["answer"]]
 
     class Killed(KnownTexts):
@@ -312,10 +236,11 @@ def test_finished_chunks_are_not_asked_again(tmp_path):
     assert (resumed["status"] == rejection.VERIFIED).all()
 
 
+@pytest.mark.slow
 def test_a_killed_notebook_goes_on_and_gives_the_same_tables(base, tmp_path):
     """The notebook's defaults, killed with -9 after the first of two chunks, against the functions in this process."""
     out, copy = tmp_path / "run", tmp_path / "copy.ipynb"
-    command = ["papermill", "-k", "python3", "--no-progress-bar", "notebooks/runs/teacher.ipynb", str(copy)]
+    command = ["papermill", "-k", "python3", "--no-progress-bar", "notebooks/runs/rejection.ipynb", str(copy)]
     command += ["-p", "out", str(out)]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
     chunk, deadline = tmp_path / "run.partial" / runs.RESUME / "000000.parquet", time.monotonic() + 120
@@ -329,60 +254,28 @@ def test_a_killed_notebook_goes_on_and_gives_the_same_tables(base, tmp_path):
     done = run(command)
     assert done.returncode == 0, done.stderr[-2000:]
 
-    problems = rejection.read_problems("miniature", 40, [])
+    problems = read_problems("miniature", 40)
     table = sampled(engines.Transformers(*base, 200), problems, tmp_path / "responses", 4)
     kept = pd.read_parquet(out / "samples.parquet")
     pd.testing.assert_frame_equal(kept, table, check_dtype=False)
     pd.testing.assert_frame_equal(pd.read_parquet(out / "sft.parquet"), rejection.select(table, 1), check_dtype=False)
     acceptance = pd.read_csv(out / "acceptance.csv")
-    assert acceptance["verified"].min() > 0 and (acceptance[list(rejection.OUTCOMES)].sum(axis=1) == 160).all()
+    assert acceptance["verified"].min() > 0 and (acceptance[OUTCOMES].sum(axis=1) == 160).all()
     for row in acceptance.itertuples():
         own = table[table["source"] == row.source]
         right = own["completion"].str.rpartition("answer ")[2].str.strip() == own["answer"]
         value, stderr = evaluate.summarise(right.astype(float), pd.Series(1, index=own.index), own["question"])
         assert (row.accepted, row.accepted_stderr) == pytest.approx((value, stderr))
-    manifest = runs.read_manifest(out, "teacher")
-    assert manifest["removed"] == {"repeated": 0} and manifest["placement"]["attention"] == "sdpa"
+    manifest = runs.read_manifest(out, "rejection")
+    assert (
+        manifest["data"] == {"miniature": "made by the package"}
+        and manifest["removed"] == {}
+        and manifest["placement"]["attention"] == "sdpa"
+    )
     assert {path.name for path in out.iterdir()} == {
         "acceptance.csv",
+        "identity.json",
         "manifest.json",
         "samples.parquet",
         "sft.parquet",
     }
-
-
-# --- public training data
-
-
-@pytest.fixture(scope="module")
-def benchmarks() -> Path:
-    folder = Path(os.environ.get("DATA_ROOT", "data"), "benchmarks")
-    if not (folder / "train_deepscaler.jsonl").is_file():
-        pytest.skip(f"no training data in {folder}")
-    return folder
-
-
-@pytest.mark.parametrize("name", ["train_simplerl_level3to5", "train_deepscaler"])
-def test_gold_answers_are_verified(benchmarks, name):
-    """A response that boxes the known answer, whatever its form, is nearly always verified."""
-    problems = rejection.read_problems(str(benchmarks / f"{name}.jsonl"), None, [])
-    table = problems.table
-    assert len(table) + problems.removed["repeated"] == 1000
-    texts = pd.DataFrame({"prompt": "", "completion": "So \\boxed{" + table["answer"] + "}.", "gold": table["answer"]})
-    assert (pool.verify(texts, "math500")["status"] == CORRECT).mean() >= 0.99
-
-
-def test_known_overlap(benchmarks):
-    """Three problems of AIME 2010, 2015 and 2017 are in MATH-500 to the letter, one of 2001 but for a space."""
-    names = ["train_simplerl_level3to5", "train_deepscaler", "train_deepscaler_aime_part"]
-    asked = ["math500", "aime24", "aime25", "olympiadbench_en_maths_text"]
-    against = [str(benchmarks / f"{name}.jsonl") for name in asked]
-    found = {name: rejection.read_problems(str(benchmarks / f"{name}.jsonl"), None, against) for name in names}
-    removed = {name: [problems.removed[path] for path in against] for name, problems in found.items()}
-    assert removed == {names[0]: [0, 0, 0, 0], names[1]: [0, 0, 0, 0], names[2]: [4, 0, 0, 0]}
-    given = pd.read_json(benchmarks / f"{names[2]}.jsonl", lines=True)
-    math500 = {" ".join(p.split()) for p in pd.read_json(against[0], lines=True)["problem"]}
-    to_the_letter = given[given["problem"].map(lambda p: " ".join(p.split()) in math500)]
-    assert list(to_the_letter["year"]) == [2010, 2015, 2017]
-    left = set(found[names[2]].table["problem"])
-    assert list(given[~given["problem"].isin(left)]["year"]) == [2001, 2010, 2015, 2017]

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import contextmanager, nullcontext
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ import pandas as pd
 CONFIG = Path(__file__).parents[2] / "config"
 RECIPES, ACCELERATE = CONFIG / "recipes", CONFIG / "accelerate"
 WORDS = [*"0123456789+=", *(f"\\boxed{{{n}}}" for n in range(11)), "so", "user", "assistant", "<think>", "</think>"]
-# As Qwen3's: an empty think block where thinking is switched off.
+# As Qwen3's: an empty think block if thinking is switched off.
 TEMPLATE = (
     "{% for m in messages %}<|im_start|> {{ m.role }} {{ m.content }} <|im_end|> {% endfor %}"
     "<|im_start|> assistant{% if enable_thinking is false %} <think> </think>{% endif %}"
@@ -71,27 +71,37 @@ def make_data(folder: Path) -> None:
 
 def cases() -> list[tuple[str, str, dict]]:
     """Name, recipe file and changes: every recipe, the ablation's six settings, and adapters for one more recipe."""
-    from mathtransfer.training import objective
+    from mathtransfer.training.settings import SETTINGS
 
     adapters = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
     named = [(path.stem, path.stem, {}) for path in sorted(RECIPES.glob("*.yaml")) if path.stem != "ablation"]
-    ablation = [(f"ablation: {setting}", "ablation", {"setting": setting}) for setting in objective.SETTINGS]
+    ablation = [(f"ablation: {setting}", "ablation", {"setting": setting}) for setting in SETTINGS]
     return [*named, *ablation, ("small_rl with adapters", "small_rl", {"lora": adapters})]
 
 
 def at_tiny_size(recipe: str, changes: dict, folder: Path) -> dict:
-    """The recipe's arguments for `train.run`: only model, data, steps, lengths and hardware are not its own."""
-    from mathtransfer.training import objective, recipes
+    """The recipe for `post_training.run`: only model, data, steps, lengths and hardware are not its own.
+
+    Batches of more than 1,000 responses have an eighth of them, with as many updates a round and groups of the same
+    size.
+    """
+    from mathtransfer.training import recipes
+    from mathtransfer.training.settings import SETTINGS
 
     own = recipes.read_recipe(RECIPES / f"{recipe}.yaml", changes)
-    updates = own["trainer"].get("generation_batch_size", own["batch_size"]) // own["batch_size"]
-    data = "responses.parquet" if objective.SETTINGS[own["setting"]].sampling == "teacher" else "problems.jsonl"
+    less = 8 if own["batch_size"] > 1000 else 1
+    batch_size = own["batch_size"] // less
     trainer = own["trainer"] | {name: value for name, value in HARDWARE.items() if name in own["trainer"]}
-    trainer["per_device_train_batch_size"] = min(1024, own["batch_size"] // 2)
+    trainer["per_device_train_batch_size"] = batch_size // 2
+    if "generation_batch_size" in trainer:
+        trainer["generation_batch_size"] //= less
+    updates = trainer.get("generation_batch_size", batch_size) // batch_size
+    data = "responses.parquet" if SETTINGS[own["setting"]].sampling == "teacher" else "problems.jsonl"
     return own | {
         "model": str(folder / "base"),
         "data": str(folder / data),
         "steps": max(2, updates),
+        "batch_size": batch_size,
         "max_completion": 4,
         "save_every": updates,
         "trainer": trainer,
@@ -120,18 +130,16 @@ def sample_alike() -> None:
 
 
 @contextmanager
-def one_grader():
-    """Let all runs share one grading process, which takes more than a second to start, and its answers."""
-    from mathtransfer.training import objective, problems
+def plain_reward():
+    """Compare the number in the last box as text: all that these responses need, and no grading process to start."""
+    from mathtransfer.training import reward
 
-    own = objective.grader
-    with problems.math_grader() as correct:
-        shared = nullcontext(cache(correct))
-        objective.grader = lambda data: shared
-        try:
-            yield
-        finally:
-            objective.grader = own
+    own = reward.grader
+    reward.grader = lambda name: nullcontext(lambda text, answer: re.findall(r"boxed{(\d+)}", text)[-1:] == [answer])
+    try:
+        yield
+    finally:
+        reward.grader = own
 
 
 def step_of(model, batch) -> float:
@@ -189,12 +197,13 @@ def sharded_step(folder: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    from mathtransfer.training import objective
+    from mathtransfer.training import post_training
 
     sample_alike()
-    with one_grader():
+    with plain_reward():
         for name, recipe, changes in cases():
-            objective.run(**at_tiny_size(recipe, changes, folder), out=str(folder / "two" / name.replace(" ", "-")))
+            out = str(folder / "two" / name.replace(" ", "-"))
+            post_training.run(at_tiny_size(recipe, changes, folder) | {"out": out})
     sharded_step(folder)
 
 

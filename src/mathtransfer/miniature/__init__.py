@@ -2,7 +2,7 @@
 
 facts.py       word lists, and facts that only memory can answer
 families.py    the twelve families and their splits
-traces.py      how solutions are written down: the base's short styles, the teacher's long traces
+traces.py      how solutions are written down: the base's short styles, the long traces to learn from
 corpus.py      the pre-training mixture
 vocabulary.py  the tokenizer
 pretrain.py    architecture and pre-training

@@ -1,4 +1,4 @@
-"""How solutions are written down: the base's own short styles, and the teacher's long thinking traces."""
+"""How solutions are written down: the base's own short styles, and the long thinking traces that SFT learns from."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sloppy_steps(problem: Problem, rng: random.Random) -> str:
 
 
 def thinking(problem: Problem, rng: random.Random) -> str:
-    """The teacher's trace: every calculation is announced, done and checked before the answer is given.
+    """A long trace: every calculation is announced, done and checked before the answer is given.
 
     The style stands in for the thinking traces of a larger model (paper, Appendix A.3.2): correct, several times
     longer than the base's own chains of thought, and worded differently. Operands stay visible in every line.
@@ -40,16 +40,16 @@ def thinking(problem: Problem, rng: random.Random) -> str:
     return " ".join([*said, f"so it must be {problem.answer} . answer {problem.answer}"])
 
 
-def mathematics(each: int, seed: int) -> list[Problem]:
-    """Post-training problems: `each` of every family of mathematics, shuffled. SFT and RL train on the same ones."""
+def mathematics(each: int, seed: int) -> list[tuple[str, Problem]]:
+    """Post-training problems with their families: `each` of every family of mathematics, shuffled."""
     math = [name for name, family in FAMILIES.items() if family.group == "math"]
-    found = [problem for name in math for problem in itertools.islice(problems(name, "posttrain", seed), each)]
-    random.Random(f"mathematics|{seed}").shuffle(found)
-    return found
+    drawn = [(name, problem) for name in math for problem in itertools.islice(problems(name, "posttrain", seed), each)]
+    random.Random(f"mathematics|{seed}").shuffle(drawn)
+    return drawn
 
 
-def teacher_of(known: list[Problem]) -> Callable[[str, random.Random], str]:
-    """The teacher as a function of a prompt: it answers the problems it knows with a thinking trace."""
+def writer_of(known: list[Problem]) -> Callable[[str, random.Random], str]:
+    """A function from the question of a known problem to a thinking trace that answers it."""
     by_question = {problem.question: problem for problem in known}
     return lambda prompt, rng: thinking(by_question[prompt], rng)
 

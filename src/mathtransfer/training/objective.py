@@ -5,96 +5,38 @@ One gradient covers supervised fine-tuning and reinforcement learning:
     grad L = - E_{x, y ~ q} [ w(x, y) grad log pi(y | x) ] + beta grad KL(pi || pi_ref)
 
 q says who writes the responses (the teacher or the policy), w how much each one counts (all the same, only the correct
-ones, or by group-normalised advantage), beta how strongly the policy is held to the base. A setting is a row of
-`SETTINGS` and nothing else. Sums over tokens are divided by the number of response tokens in the update, whatever the
-number of passes and processes it takes. The KL term is TRL's estimator on the sampled tokens, exp(r) - r - 1 with
-r = log pi_ref - log pi. Clipping does nothing where every response is used for one update at once; a recipe that makes
-several updates from one round of responses divides by the mean number of tokens of these updates.
+ones, or by group-normalised advantage), beta how strongly the policy is held to the base: a setting is a row of
+`settings.SETTINGS` and nothing else. Sums over tokens are divided by the number of response tokens in the update,
+whatever the number of passes and processes it takes. The KL term is TRL's estimator on the sampled tokens,
+exp(r) - r - 1 with r = log pi_ref - log pi. Clipping does nothing if every response is used for one update at once; a
+recipe that makes several updates from one round of responses divides by the mean number of tokens of these updates.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType, gather_object
 from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
-from transformers.utils.logging import disable_progress_bar
-from trl import GRPOConfig, GRPOTrainer
+from transformers import TrainerCallback
+from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, split_tensor_dict
 
-from mathtransfer import runs
-from mathtransfer.models import checkpoints
 from mathtransfer.models.sampling import sample
-from mathtransfer.training.problems import Sources, Teacher, check_prompt, grader, load_problems
+from mathtransfer.training.problems import Teacher
 
-WEIGHTS = ("one", "rejection", "advantage")
-# What a recipe may change: the mean over all response tokens of an update, one pass, a constant rate.
-DEFAULTS = {
-    "loss_type": "dapo",
-    "temperature": 1.0,
-    "lr_scheduler_type": "constant_with_warmup",
-    "warmup_steps": 5,
-    "gradient_checkpointing": False,
-}
-OWNED = {  # trainer options with a name of their own in a recipe
-    "beta": "setting",
-    "gradient_accumulation_steps": "batch_size and per_device_train_batch_size",
-    "learning_rate": "learning_rate",
-    "max_completion_length": "max_completion",
-    "max_steps": "steps",
-    "num_generations": "group_size",
-    "num_iterations": "generation_batch_size, the responses of a round",
-    "output_dir": "out",
-    "save_steps": "save_every",
-    "seed": "seed",
-    "steps_per_generation": "generation_batch_size, the responses of a round",
-}
 PASSES = 4  # of an update, by the length of its responses
-WHOLE = "whole"  # this file in a checkpoint says that it was written to its end
+_WHOLE = "whole"  # this file in a checkpoint says that it was written to its end
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A row of the paper's ablation: sampling q, weight w and KL coefficient beta (Section 5.1, Table 4)."""
-
-    sampling: str  # "teacher" or "policy"
-    weight: str  # "one", "rejection" or "advantage"
-    kl: float
-
-
-SETTINGS = {
-    "off-policy SFT": Setting("teacher", "one", 0.0),
-    "off-policy SFT, rejection": Setting("teacher", "rejection", 0.0),
-    "on-policy SFT": Setting("policy", "rejection", 0.0),
-    "off-policy RL": Setting("teacher", "advantage", 0.0),
-    "on-policy RL": Setting("policy", "advantage", 0.0),  # the paper: "On-policy RL (no KL)"
-    "on-policy RL with KL": Setting("policy", "advantage", 0.02),  # the paper: "On-policy RL"
-}
-
-
-def check_setting(setting: str) -> Setting:
-    """The row of a setting.
-
-    Raises:
-        ValueError: there is no such setting.
-    """
-    if setting not in SETTINGS:
-        raise ValueError(f"unknown setting {setting!r}: expected one of {', '.join(SETTINGS)}")
-    return SETTINGS[setting]
-
-
-class EpochSampler(RepeatSampler):
+class _EpochSampler(RepeatSampler):
     """TRL's sampler with an order of its own for every epoch, which a run resumed in a later epoch finds again."""
 
     def set_epoch(self, epoch: int) -> None:
@@ -102,16 +44,19 @@ class EpochSampler(RepeatSampler):
 
 
 class ObjectiveTrainer(GRPOTrainer):
-    """TRL's trainer with the responses' weights chosen by the setting; `advantage` is what TRL computes itself."""
+    """TRL's trainer with the responses' weights chosen by the setting; `advantage` is what TRL computes itself.
+
+    Args:
+        weight: `Setting.weight`.
+        args, kwargs: TRL's own.
+    """
 
     def __init__(self, *args, weight: str, **kwargs):
-        if weight not in WEIGHTS:
-            raise ValueError(f"unknown weight {weight!r}: expected one of {', '.join(WEIGHTS)}")
         super().__init__(*args, **kwargs)
         self.weight = weight
 
-    def _get_train_sampler(self, dataset: Dataset | None = None) -> EpochSampler:
-        return EpochSampler(
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> _EpochSampler:
+        return _EpochSampler(
             data_source=self.train_dataset if dataset is None else dataset,
             mini_repeat_count=self.num_generations,
             batch_size=self.args.generation_batch_size // self.num_generations,
@@ -208,7 +153,7 @@ class StepCallback(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         PartialState().wait_for_everyone()
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         every = max(1, state.max_steps // 10)
@@ -224,7 +169,7 @@ class StepCallback(TrainerCallback):
 
 def last_whole_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written to its end, or None."""
-    whole = [path.parent for path in folder.glob(f"checkpoint-*/{WHOLE}")]
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{_WHOLE}")]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
@@ -249,273 +194,3 @@ def teacher_rollout(teacher: Teacher, seed: int) -> Callable:
         return {"prompt_ids": tokenizer(prompts).input_ids, "completion_ids": responses, "logprobs": None}
 
     return rollout
-
-
-def autocast_dtype() -> str:
-    """`bf16` on a GPU that computes in bfloat16, `fp16` on one that does not (a T4), `no` without a GPU."""
-    if not torch.cuda.is_available():
-        return "no"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-
-
-def check_trainer(trainer: dict) -> None:
-    """Refuse trainer options that TRL does not have, or that the recipe sets by another name.
-
-    Raises:
-        ValueError: there is such an option.
-    """
-    if owned := sorted(set(trainer) & set(OWNED)):
-        raise ValueError("; ".join(f"trainer option {name} is set by {OWNED[name]}" for name in owned))
-    if unknown := sorted(set(trainer) - {field.name for field in fields(GRPOConfig)}):
-        raise ValueError(f"unknown trainer option {', '.join(unknown)}: TRL's GRPOConfig has no such field")
-
-
-def passes(
-    batch_size: int, group_size: int, save_every: int, trainer: dict, weight: str, processes: int
-) -> dict[str, int]:
-    """How an update is divided: responses a pass, and passes to accumulate gradients over.
-
-    Raises:
-        ValueError: something does not divide evenly, or groups of one are to be compared with each other.
-    """
-    per_pass = trainer.get("per_device_train_batch_size", batch_size // processes)
-    together = per_pass * processes
-    a_round = trainer.get("generation_batch_size", batch_size)
-    if batch_size % group_size:
-        raise ValueError(f"batch_size {batch_size} is no multiple of group_size {group_size}")
-    if weight == "advantage" and group_size < 2:
-        raise ValueError(f"group_size {group_size} leaves nothing to compare a response with: give 2 or more")
-    if not together or batch_size % together:
-        raise ValueError(f"batch_size {batch_size} is no multiple of {per_pass} responses on {processes} processes")
-    if a_round % batch_size:
-        raise ValueError(f"generation_batch_size {a_round} is no multiple of batch_size {batch_size}")
-    updates = a_round // batch_size
-    if updates > 1 and a_round % (processes * updates * group_size):
-        raise ValueError(f"{a_round} responses are no whole groups for {updates} updates on {processes} processes")
-    if save_every % updates:
-        raise ValueError(
-            f"save_every {save_every} is no multiple of the {updates} updates from one round of responses, "
-            "which a checkpoint between them would lose"
-        )
-    return {"per_device_train_batch_size": per_pass, "gradient_accumulation_steps": batch_size // together}
-
-
-def build_trainer(
-    model: PreTrainedModel | str,
-    tokenizer: PreTrainedTokenizerBase,
-    problems: list[dict[str, str]],
-    setting: str,
-    correct: Callable[[str, str], bool],
-    folder: Path,
-    *,
-    teacher: Teacher | None = None,
-    seed: int,
-    steps: int | None,
-    batch_size: int,
-    group_size: int,
-    learning_rate: float,
-    max_completion: int,
-    save_every: int,
-    trainer: dict | None = None,
-    lora: dict | None = None,
-) -> ObjectiveTrainer:
-    """The trainer of one setting of the unified objective.
-
-    Args:
-        model: the policy, changed in place, or where TRL shall load it from. With beta > 0 the reference is loaded anew
-            from where the policy came from; with LoRA it is the policy without its adapter.
-        problems: rows with `prompt` and `answer`.
-        setting: a key of `SETTINGS`.
-        correct: whether a response gives the answer; the reward is 1 or 0.
-        folder: where checkpoints are kept while training runs.
-        teacher: (prompt, random generator) -> response; needed where q is the teacher.
-        seed: orders the problems and seeds every sampled response.
-        steps: updates; None if `trainer` says how many epochs (`num_train_epochs`).
-        batch_size: responses in an update, on all processes together; `group_size` of them answer the same prompt.
-        max_completion: response tokens, longer ones are cut.
-        trainer: more of TRL's `GRPOConfig`, such as the schedule, the clip range and what fits into memory.
-        lora: peft's `LoraConfig`; without it all weights are trained.
-
-    Raises:
-        ValueError: the setting or a trainer option does not exist, the teacher is missing, or the batch does not divide
-            into groups and passes.
-    """
-    row = check_setting(setting)
-    options = trainer or {}
-    check_trainer(options)
-    if row.sampling == "teacher" and teacher is None:
-        raise ValueError(f"setting {setting!r} trains on a teacher's responses: give a teacher")
-    on_gpu = torch.cuda.is_available()
-    processes = PartialState(cpu=not on_gpu).num_processes
-    division = passes(batch_size, group_size, save_every, options, row.weight, processes)
-
-    def reward(completions: list[str], answer: list[str], **_) -> list[float]:
-        return [float(correct(c, a)) for c, a in zip(completions, answer, strict=True)]
-
-    built = ObjectiveTrainer(
-        model=model,
-        processing_class=tokenizer,
-        reward_funcs=reward,
-        train_dataset=Dataset.from_list(problems),
-        weight=row.weight,
-        rollout_func=teacher_rollout(teacher, seed) if row.sampling == "teacher" else None,
-        callbacks=[StepCallback(seed)],
-        peft_config=lora_config(lora) if lora else None,
-        args=GRPOConfig(
-            output_dir=str(folder),
-            seed=seed,
-            max_steps=-1 if steps is None else steps,
-            num_generations=max(2, group_size),
-            max_completion_length=max_completion,
-            beta=row.kl,
-            learning_rate=learning_rate,
-            save_steps=save_every,
-            **DEFAULTS | {"bf16": autocast_dtype() == "bf16", "fp16": autocast_dtype() == "fp16"} | options | division,
-            save_total_limit=2,
-            logging_steps=1,
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=not on_gpu,
-        ),
-    )
-    built.num_generations = group_size  # TRL refuses 1, which leaves no advantage; here it may not be needed
-    built.remove_callback(PrinterCallback)
-    return built
-
-
-def lora_config(lora: dict):
-    """peft's configuration of low-rank adapters.
-
-    Raises:
-        ValueError: peft has no such option.
-    """
-    from peft import LoraConfig
-
-    try:
-        return LoraConfig(task_type="CAUSAL_LM", **lora)
-    except TypeError as error:
-        raise ValueError(f"unknown lora option: {error}") from None
-
-
-def train(trainer: ObjectiveTrainer) -> pd.DataFrame:
-    """Train to the end, from the last whole checkpoint in the trainer's folder if there is one.
-
-    Returns:
-        One row a step: `step`, `loss`, `gradient_norm`, `reward`, `response_length` (tokens), `entropy` (nats).
-    """
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(Path(trainer.args.output_dir)))
-    names = {
-        "step": "step",
-        "loss": "loss",
-        "grad_norm": "gradient_norm",
-        "reward": "reward",
-        "completions/mean_length": "response_length",
-        "entropy": "entropy",
-    }
-    steps = pd.DataFrame([row for row in trainer.state.log_history if "grad_norm" in row])
-    return steps[list(names)].ffill().rename(columns=names)  # several updates share one round's responses
-
-
-def keep_final(trainer: ObjectiveTrainer, folder: Path) -> None:
-    """Write the trained model to `checkpoint` in the run folder.
-
-    Shards are gathered, and a low-rank adapter is merged into its base.
-    """
-    weights = trainer.accelerator.get_state_dict(trainer.model)
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(model, "merge_and_unload"):
-        model, weights = model.merge_and_unload(), None
-    if trainer.accelerator.is_main_process:
-        model.generation_config.eos_token_id = trainer.eos_token_ids
-        model.save_pretrained(folder / "checkpoint", state_dict=weights)
-        trainer.processing_class.save_pretrained(folder / "checkpoint")
-
-
-def run(
-    *,
-    out: str,
-    model: str,
-    setting: str,
-    seed: int,
-    data: Sources,
-    steps: int | None,
-    batch_size: int,
-    group_size: int,
-    learning_rate: float,
-    max_completion: int,
-    save_every: int,
-    problems_each: int = 0,
-    prompt: dict | None = None,
-    trainer: dict | None = None,
-    lora: dict | None = None,
-) -> pd.DataFrame:
-    """Train one model in one setting and write the run folder `out`, in one process or in each of several.
-
-    Args:
-        model: the base: a checkpoint folder, a hub id or `miniature`.
-        data, problems_each, prompt: see `problems.load_problems`.
-
-    The others are those of `build_trainer`.
-
-    Returns:
-        The training log, see `train`, with `setting` and `seed`.
-
-    Raises:
-        FileNotFoundError: there is no such model or data.
-        ValueError: an argument is not what it should be.
-    """
-    parameters = {name: value for name, value in locals().items() if name != "out"}
-    options, prompt = trainer or {}, check_prompt(prompt or {})
-    # TRL loads the weights, each process its share. An update is far smaller than what bfloat16 can add to a weight, so
-    # weights that are trained are float32.
-    dtype = "bfloat16" if lora and autocast_dtype() == "bf16" else "float32"
-    loading = {"dtype": dtype, "use_safetensors": True} | options.get("model_init_kwargs", {})
-    checkpoints.check_checkpoint(checkpoints.resolve(model))
-    tokenizer = checkpoints.load_tokenizer(model, loading.get("revision"))
-    tokenizer.eos_token = prompt["end_of_turn"] or tokenizer.eos_token
-    rows, teacher = load_problems(
-        data, tokenizer, problems_each=problems_each, prompt=prompt, max_completion=max_completion
-    )
-    disable_progress_bar()  # it would end up in the pages of the book
-    state = PartialState(cpu=not torch.cuda.is_available())
-    facts = {
-        "base_fingerprint": checkpoints.fingerprint(model, loading.get("revision")),
-        "placement": {"device": checkpoints.DEVICE, "dtype": dtype, "autocast": autocast_dtype()},
-    }
-    with _folder(state, out, parameters, facts) as folder:
-        with grader(data) as correct:
-            built = build_trainer(
-                checkpoints.resolve(model),
-                tokenizer,
-                rows,
-                setting,
-                correct,
-                folder / runs.RESUME,
-                teacher=teacher,
-                seed=seed,
-                steps=steps,
-                batch_size=batch_size,
-                group_size=group_size,
-                learning_rate=learning_rate,
-                max_completion=max_completion,
-                save_every=save_every,
-                trainer=options | {"model_init_kwargs": loading},
-                lora=lora,
-            )
-            log = train(built).assign(setting=setting, seed=seed)
-        keep_final(built, folder)
-        if state.is_main_process:
-            log.to_csv(folder / "log.csv", index=False)
-    return log
-
-
-@contextmanager
-def _folder(state: PartialState, out: str, parameters: dict, facts: dict) -> Iterator[Path]:
-    """The run folder, made by the first process and shared by all."""
-    if state.is_main_process:
-        with runs.run_folder(out, "train", parameters, **facts) as folder:
-            state.wait_for_everyone()
-            yield folder
-    else:
-        state.wait_for_everyone()
-        yield runs.partial_folder(out)

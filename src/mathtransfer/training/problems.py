@@ -1,175 +1,242 @@
-"""Mathematics problems to train on: their prompts, a teacher's responses and the reward (Appendix A.3.1, A.3.2).
+"""Mathematics problems, in one place for all who train on them (Appendix A.3.1, A.3.2).
 
-The miniature's problems come from its own world. All others are read from files or hub data sets with the columns
-`problem` and `answer`, and `response` where a teacher has answered them.
+RL, rejection sampling and SFT read the same problems, put them to a model in the same words, and leave out the same
+ones. The miniature's problems come from its own world; all others are rows of files or of data sets on the hub.
 """
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
+import hashlib
+import json
 import random
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from pebble import ProcessPool
+import pyarrow.parquet
 from transformers import PreTrainedTokenizerBase
 
-from mathtransfer.benchmarks.graders import grade_math
-from mathtransfer.benchmarks.miniature import correct as gives_the_answer
 from mathtransfer.miniature import traces
+from mathtransfer.models import hub, prompting
+from mathtransfer.models.prompting import ChatFormat
 
-Teacher = Callable[[str, random.Random], str]
-Sources = str | list[str | dict]
-MINIATURE = "miniature"
-COLUMNS = ("problem", "answer")
-PROMPT = {"instruction": "", "max_tokens": 2048, "template": {}, "end_of_turn": None}  # a recipe's `prompt`, by default
-MEMORY = 2 * 2**30  # bytes that the grader may take on top of what it starts with
+Teacher = Callable[[str, random.Random], str]  # from a prompt, and a generator that draws one of several responses
+_Source = str | dict  # a path, or a dictionary with `path` and more
+
+_MINIATURE = "miniature"
+# As Qwen3's model cards recommend, and as evalchemy asks but for the braces (suites/paper/_evalchemy_math.yaml).
+_INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
+# What a column goes by in public data. SimpleRL's files have several answers: `gt_answer` is the final answer alone.
+_COLUMNS = {
+    "problem": ("problem", "question"),
+    "answer": ("gt_answer", "expected_answer", "answer"),
+    "level": ("level",),
+    "response": ("response",),
+}
+_PROMPT = {"max_tokens": 2048, "think": None, "end_of_turn": None}  # a recipe's `prompt`, by default
+
+
+@dataclass(frozen=True)
+class Problems:
+    """Problems to train on, where they come from, and how many rows were left out.
+
+    `table` has a row for each problem: `source, level, problem, answer`, and `responses` (a list) if a teacher has
+    answered; the level is empty if the data have none. `origins` maps files and hub ids to what identifies their
+    content, and `removed` maps reasons to numbers of rows. `instruction` follows each problem, `grader` is a key of
+    `pool.GRADERS`, and `traces` writes responses to the miniature's problems.
+    """
+
+    table: pd.DataFrame
+    origins: dict[str, str]
+    removed: dict[str, int]
+    instruction: str
+    grader: str
+    traces: Teacher | None = None
+
+
+# --- reading
+
+
+def read_problems(sources: _Source | list[_Source], n: int | None, overlap: Collection[str] = ()) -> Problems:
+    """The first `n` problems of each source, each once, without those that are in a benchmark.
+
+    Two problems are the same if their texts are, white space aside. Rows without a problem or an answer are left out:
+    nothing can be learnt from them. The miniature's problems stay as they were drawn, repeats included, in an order of
+    their own; they share none with its benchmarks.
+
+    Args:
+        sources: `miniature`; or files (`.jsonl`, `.parquet`) and hub ids, each a string or a dictionary with `path`
+            and, if needed, `columns` (our name -> the source's, beyond `_COLUMNS`) and what else
+            `datasets.load_dataset` takes, such as `revision`.
+        n: None for all; the miniature takes `n` of each family.
+        overlap: files of benchmarks whose problems must not be trained on.
+
+    Raises:
+        FileNotFoundError, PermissionError, ConnectionError: a file or a hub data set is not there.
+        ValueError: a row lacks a column or has no text in it, only some rows have responses, or no problem is left.
+    """
+    if sources == _MINIATURE:
+        return _draw_miniature(n)
+    # 1. All rows of all sources, under our names.
+    rows, origins = [], {}
+    for source in sources if isinstance(sources, list) else [sources]:
+        given = {"path": source} if isinstance(source, str) else dict(source)
+        path, own = given.pop("path"), given.pop("columns", {})
+        columns = _COLUMNS | {column: (name,) for column, name in own.items()}
+        name, origins[path], found = _read_source(path, given)
+        rows += [{"source": name} | _pick(row, columns, f"row {i} of {path}") for i, row in enumerate(found)]
+    table = pd.DataFrame(rows, columns=["source", *_COLUMNS])
+    if (answered := table["response"] != "").any() and not answered.all():
+        raise ValueError("some problems have a teacher's response and some have none: give data of one kind")
+    # 2. Those that nothing can be learnt from, that were there before, or that a benchmark asks.
+    table["bare"] = table["problem"].map(_bare)
+    empty = (table["problem"] == "") | (table["answer"] == "")
+    repeated = table.duplicated(["bare", "response"]) & ~empty
+    drop, removed = empty | repeated, {"empty": int(empty.sum()), "repeated": int(repeated.sum())}
+    for path in overlap:
+        origins[path] = _hash(path)
+        asked = {_bare(_pick(row, {"problem": _COLUMNS["problem"]}, path)["problem"]) for row in _read_rows(path)}
+        removed[path] = int((table["bare"].isin(asked) & ~empty & ~repeated).sum())
+        drop = drop | table["bare"].isin(asked)
+    # 3. The first n problems of each source, with all their responses.
+    left = table[~drop]
+    chosen = left.drop_duplicates("bare").groupby("source", sort=False).head(len(left) if n is None else n)
+    if chosen.empty:
+        raise ValueError(f"no problem is left of {len(table)}: removed {removed}, n is {n}")
+    if answered.any():
+        chosen = chosen.assign(responses=chosen["bare"].map(left.groupby("bare")["response"].agg(list)))
+    chosen = chosen.drop(columns=["bare", "response"]).reset_index(drop=True)
+    return Problems(chosen, origins, removed, _INSTRUCTION, "math500")  # Math-Verify on the last box
+
+
+def _draw_miniature(n: int | None) -> Problems:
+    if n is None:
+        raise ValueError("the miniature's problems have no end: give a number of problems of each family")
+    drawn = traces.mathematics(n, seed=0)
+    rows = [(family, "", problem.question, problem.answer) for family, problem in drawn]
+    table = pd.DataFrame(rows, columns=["source", "level", "problem", "answer"])
+    writer = traces.writer_of([problem for _, problem in drawn])
+    return Problems(table, {_MINIATURE: "made by the package"}, {}, "", _MINIATURE, writer)
+
+
+def _read_source(path: str, options: dict) -> tuple[str, str, Iterable[dict]]:
+    """A source's short name, what identifies its content, and its rows."""
+    if path.endswith((".jsonl", ".parquet")):
+        return Path(path).stem, _hash(path), _read_rows(path)
+    from datasets import load_dataset
+
+    commit = hub.resolve_commit(path, options.pop("revision", None), "dataset")
+    return path, f"{path}@{commit}", load_dataset(path, revision=commit, **{"split": "train", **options})
+
+
+def _hash(path: str) -> str:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file {path}: give a .jsonl or .parquet file, or a hub id (owner/name)")
+    return f"sha256 {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}"
+
+
+def _read_rows(path: str) -> list[dict]:
+    if path.endswith(".parquet"):
+        return pyarrow.parquet.read_table(path).to_pylist()  # pandas would make 4 a 4.0 beside an empty cell
+    rows = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n")):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise ValueError(f"line {number} of {path} is no JSON: {error}") from error
+    return rows
+
+
+def _pick(row: dict, columns: dict[str, Iterable[str]], place: str) -> dict[str, str]:
+    """The columns of a row as text, each by the first of its names that the row has; empty text for nothing."""
+    picked = {}
+    for column, names in columns.items():
+        name = next((name for name in names if name in row), None)
+        if name is None and column in ("problem", "answer"):
+            raise ValueError(f"{place} lacks the column {' or '.join(names)}; it has {', '.join(row)}")
+        value = row.get(name)
+        if value is not None and not isinstance(value, str | int | float):
+            raise ValueError(f"{place} has no text in {name}: found {value!r}")
+        picked[column] = "" if pd.isna(value) or not str(value).strip() else str(value)
+    return picked
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
+
+
+# --- asking
+
+
+def ask(
+    problems: Problems, tokenizer: PreTrainedTokenizerBase, chat: ChatFormat, budget: int | None = None
+) -> pd.DataFrame:
+    """`Problems.table` as it is put to a model: with the columns `prompt` (text) and `ids` (its tokens).
+
+    Args:
+        budget: tokens that a prompt and its response may have together, if no prompt may fill them.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such chat template, or a prompt fills the budget.
+    """
+    prompts = [f"{problem}\n{problems.instruction}".strip() for problem in problems.table["problem"]]
+    if chat.chat:
+        render = prompting.chat_renderer(tokenizer, chat.chat, chat.think)
+        system = [{"role": "system", "content": chat.system}] if chat.system else []
+        prompts = [render([*system, {"role": "user", "content": prompt}]) for prompt in prompts]
+    ids = prompting.encode(tokenizer, prompts)
+    if budget is not None:
+        prompting.completion_limits(ids, budget, budget)
+    return problems.table.assign(prompt=prompts, ids=ids)
 
 
 def check_prompt(prompt: dict) -> dict:
-    """A recipe's `prompt` with what it leaves open filled in, see `PROMPT`.
+    """A recipe's `prompt` with what it leaves open filled in, see `_PROMPT`.
 
-    `instruction` follows the problem, `max_tokens` is the longest prompt, `template` goes to the chat template, and
-    `end_of_turn` is the token that ends a response where this is not the tokenizer's own.
+    `max_tokens` is the longest prompt, `think` switches thinking in the chat template, and `end_of_turn` is the token
+    that ends a response if it is not the tokenizer's own.
 
     Raises:
         ValueError: there is an entry that is none of these.
     """
-    if unknown := sorted(set(prompt) - set(PROMPT)):
-        raise ValueError(f"unknown prompt entry {', '.join(unknown)}: expected {', '.join(PROMPT)}")
-    return PROMPT | prompt
+    if unknown := sorted(set(prompt) - set(_PROMPT)):
+        raise ValueError(f"unknown prompt entry {', '.join(unknown)}: expected {', '.join(_PROMPT)}")
+    return _PROMPT | prompt
 
 
-def load_problems(
-    data: Sources, tokenizer: PreTrainedTokenizerBase, *, problems_each: int, prompt: dict, max_completion: int
+def training_rows(
+    problems: Problems, tokenizer: PreTrainedTokenizerBase, prompt: dict, max_completion: int
 ) -> tuple[list[dict[str, str]], Teacher | None]:
-    """The problems to train on, and who writes the responses where q is the teacher.
+    """What the trainer takes: prompts with answers, and the teacher who writes the responses if q is the teacher.
 
     Args:
-        data: `miniature`, or sources, see `read_problems`.
-        problems_each: problems of each of the miniature's mathematical families.
-        prompt: see `check_prompt`. Problems with a longer prompt are left out.
+        prompt: see `check_prompt`; problems with a longer prompt are left out. Only the miniature's are put to the
+            model without its chat template.
         max_completion: response tokens; a teacher's longer responses are left out.
 
     Returns:
-        Rows with `prompt` and `answer`, each prompt once; and the teacher, None where the sources have no responses. Of
-        several responses to a problem it draws one.
+        Rows with `prompt` and `answer`; and the teacher, None if the problems have no responses. Of several responses
+        to a problem it draws one.
 
     Raises:
-        ValueError: no problem is left.
+        ValueError: the tokenizer has no chat template, or no problem is left.
     """
-    if data == MINIATURE:
-        made = traces.mathematics(problems_each, seed=0)
-        return [{"prompt": p.question, "answer": p.answer} for p in made], traces.teacher_of(made)
     prompt = check_prompt(prompt)
-    table = read_problems(data)
-    found = len(table)
-    table["prompt"] = chat_prompts(tokenizer, list(table["problem"]), prompt["instruction"], prompt["template"])
-    table = table[_token_counts(tokenizer, table["prompt"]) <= prompt["max_tokens"]]
-    if "response" in table:
-        table = table[_token_counts(tokenizer, table["response"]) < max_completion]  # one more token ends it
-    print(f"{len(table)} of {found} rows are short enough, {table['prompt'].nunique()} different prompts", flush=True)
-    if table.empty:
+    table = ask(problems, tokenizer, ChatFormat(chat=problems.traces is None, think=prompt["think"]))
+    fits = table["ids"].map(len) <= prompt["max_tokens"]
+    if "responses" in table:
+        table["responses"] = [
+            [text for text in responses if len(tokenizer(text).input_ids) < max_completion]  # one more token ends it
+            for responses in table["responses"]
+        ]
+        fits &= table["responses"].map(len) > 0
+    print(f"{fits.sum()} of {len(table)} problems are short enough", flush=True)
+    if not fits.any():
         raise ValueError(f"no problem is short enough: prompts up to {prompt['max_tokens']} tokens, see `prompt`")
-    rows = table[["prompt", "answer"]].drop_duplicates("prompt").to_dict("records")
-    if "response" not in table:
-        return rows, None
-    responses = table.groupby("prompt")["response"].agg(list).to_dict()
+    rows = table.loc[fits, ["prompt", "answer"]].to_dict("records")
+    if "responses" not in table:
+        return rows, problems.traces
+    responses = dict(zip(table["prompt"], table["responses"], strict=True))
     return rows, lambda asked, rng: rng.choice(responses[asked])
-
-
-def read_problems(sources: Sources) -> pd.DataFrame:
-    """`problem`, `answer` and, where a teacher has answered them, `response`: all sources, one below the other.
-
-    Args:
-        sources: each a parquet or JSON-lines file, a hub data set's id, or a dictionary with either as `path`, with
-            `columns` (our name -> the source's) and, for the hub, what else `datasets.load_dataset` needs.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: there is no source, a column is missing, or only some sources have responses.
-    """
-    if not sources:
-        raise ValueError("no data: give parquet or JSON-lines files or hub ids with problem and answer")
-    tables = [_read_source(source) for source in ([sources] if isinstance(sources, str) else sources)]
-    if len({"response" in table for table in tables}) > 1:
-        raise ValueError("some sources have a teacher's responses and some have not: give sources of one kind")
-    return pd.concat(tables, ignore_index=True)
-
-
-def _read_source(source: str | dict) -> pd.DataFrame:
-    given = {"path": source} if isinstance(source, str) else dict(source)
-    path, columns = given.pop("path"), given.pop("columns", {})
-    table = _read_file(Path(path)) if Path(path).suffix in (".parquet", ".jsonl") else _read_hub(path, given)
-    table = table.rename(columns={theirs: ours for ours, theirs in columns.items()})
-    if missing := [name for name in COLUMNS if name not in table]:
-        raise ValueError(f"{path} has no column {' and '.join(missing)}: it has {', '.join(table.columns)}")
-    return table[[name for name in (*COLUMNS, "response") if name in table]].astype(str)
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise FileNotFoundError(f"no data file {path}: give a parquet or JSON-lines file or a hub id")
-    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, lines=True, dtype=False)
-
-
-def _read_hub(name: str, more: dict) -> pd.DataFrame:
-    from datasets import load_dataset
-
-    return load_dataset(name, split="train", **more).to_pandas()
-
-
-def chat_prompts(
-    tokenizer: PreTrainedTokenizerBase, problems: list[str], instruction: str, template: dict
-) -> list[str]:
-    """Each problem with the instruction below it, as a user's turn in the tokenizer's chat template.
-
-    Raises:
-        ValueError: the tokenizer has no chat template.
-    """
-    if not tokenizer.chat_template:
-        raise ValueError("the tokenizer has no chat template: take a model that has one")
-    turns = [[{"role": "user", "content": f"{problem}\n{instruction}".strip()}] for problem in problems]
-    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **template)
-
-
-def _token_counts(tokenizer: PreTrainedTokenizerBase, texts: pd.Series) -> pd.Series:
-    return texts.map(lambda text: len(tokenizer(text).input_ids))
-
-
-def grader(data: Sources) -> AbstractContextManager[Callable[[str, str], bool]]:
-    """Whether a response gives the answer: word for word in the miniature, by Math-Verify elsewhere."""
-    return nullcontext(gives_the_answer) if data == MINIATURE else math_grader()
-
-
-@contextmanager
-def math_grader(seconds: float = 5.0) -> Iterator[Callable[[str, str], bool]]:
-    """Whether a response gives the answer in its last box, by Math-Verify.
-
-    A response can hold anything, so it is graded in a process of its own. One that takes longer than `seconds`, too
-    much memory or its process down is wrong, and the next goes on in a new process.
-    """
-    spawn = multiprocessing.get_context("spawn")  # a trainer has threads, which a fork would break
-    with ProcessPool(max_workers=1, initializer=_prepare_grader, context=spawn) as pool:
-
-        def correct(response: str, answer: str) -> bool:
-            task = pool.schedule(grade_math, args=[response, answer, False, "strict"], timeout=seconds)
-            try:
-                return bool(task.result()["followed"])
-            except Exception:  # out of time or memory, a dead process, or whatever a parser raises on hostile text
-                return False
-
-        yield correct
-
-
-def _prepare_grader() -> None:
-    """Grade one response, which builds the parser's tables, then cap the memory."""
-    logging.disable(logging.WARNING)  # Math-Verify warns that others have to watch the time
-    grade_math("\\boxed{0.5}", "\\frac{1}{2}", False, "strict")
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

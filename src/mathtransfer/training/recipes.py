@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from mathtransfer.paper import reported
-from mathtransfer.training import objective
+from mathtransfer.training.settings import SETTINGS
 
-AUTHORS = reported.ELSEWHERE / "authors_configuration.csv"
+_AUTHORS = reported.ELSEWHERE / "authors_configuration.csv"
+_NEEDED = (
+    *("model", "setting", "seed", "data", "problems_each", "steps", "batch_size", "group_size", "learning_rate"),
+    *("max_completion", "save_every"),
+)
+_OPTIONAL = {"overlap": [], "prompt": {}, "trainer": {}, "lora": {}}
 
 
 def read_recipe(path: str | Path, changes: dict | None = None) -> dict:
-    """A recipe (`config/recipes`): arguments of `train.run`, which are also the run notebook's, but for `out`.
+    """A recipe (`config/recipes`): values for the parameters of the notebook `train`, all but `out`.
 
     Args:
         changes: values to take instead of the recipe's.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it has an entry that is no argument, or lacks one.
+        ValueError: it has an entry that is no parameter, or lacks one.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no recipe {path}: give a file such as config/recipes/colab_rl.yaml")
-    recipe = yaml.safe_load(Path(path).read_text()) | (changes or {})
-    known = {name: value for name, value in inspect.signature(objective.run).parameters.items() if name != "out"}
-    if unknown := sorted(set(recipe) - set(known)):
-        raise ValueError(f"unknown recipe entry {', '.join(unknown)}: expected {', '.join(known)}")
-    needed = [name for name, value in known.items() if value.default is value.empty]
-    if missing := sorted(set(needed) - set(recipe)):
+    recipe = _OPTIONAL | yaml.safe_load(Path(path).read_text()) | (changes or {})
+    if unknown := sorted(set(recipe) - {*_NEEDED, *_OPTIONAL}):
+        raise ValueError(f"unknown recipe entry {', '.join(unknown)}: expected {', '.join([*_NEEDED, *_OPTIONAL])}")
+    if missing := [name for name in _NEEDED if name not in recipe]:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
     return recipe
 
@@ -49,7 +51,7 @@ def compare(folder: str | Path, kind: str) -> pd.DataFrame:
     """
     columns = {
         "paper": reported.table("recipe_reported").set_index("setting")[kind],
-        "authors": pd.read_csv(AUTHORS, dtype=str).set_index("setting")[kind],
+        "authors": pd.read_csv(_AUTHORS, dtype=str).set_index("setting")[kind],
         "here": pd.Series(_in_the_papers_terms(read_recipe(Path(folder) / f"study_{kind}.yaml"))),
     }
     order = list(dict.fromkeys(name for column in columns.values() for name in column.index))
@@ -76,13 +78,13 @@ def _in_the_papers_terms(recipe: dict) -> dict[str, str]:
         "training data": ", ".join(sources),
         "seeds": "1",
     }
-    if objective.SETTINGS[recipe["setting"]].sampling == "teacher":
+    if SETTINGS[recipe["setting"]].sampling == "teacher":
         return values | {"steps / epochs": f"{options['num_train_epochs']} epochs"}
     return values | {
         "mini-batch size": str(recipe["batch_size"] // group),
         "clip range": f"{options['epsilon']} to {options['epsilon_high']}",
         "rollouts per prompt": str(group),
-        "KL coefficient": f"{objective.SETTINGS[recipe['setting']].kl:g}",
+        "KL coefficient": f"{SETTINGS[recipe['setting']].kl:g}",
         "entropy coefficient": f"{options.get('entropy_coef', 0):g}",
         "steps / epochs": f"{recipe['steps'] * recipe['batch_size'] // a_round} steps",
     }

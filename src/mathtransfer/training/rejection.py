@@ -1,68 +1,31 @@
 """A teacher's verified responses to mathematics problems, to fine-tune on (Appendix A.3.2).
 
 The paper's teacher is Qwen3-32B, with thinking and without. It answers every problem several times; a response is
-verified where it was finished and its final answer is right (rejection sampling), and the first verified ones are kept.
+verified if it was finished and its final answer is right (rejection sampling), and the first verified ones are kept.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet
-from datasets import load_dataset
 from scipy import stats
-from transformers import PreTrainedTokenizerBase
 
 from mathtransfer.benchmarks import pool
 from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, NOT_GRADED, WRONG
-from mathtransfer.miniature.families import FAMILIES, distinct_problems
-from mathtransfer.models import engines, hub, prompting
+from mathtransfer.models import engines
 from mathtransfer.models.engines import Completion, Decoding, Engine
+from mathtransfer.models.prompting import ChatFormat
 from mathtransfer.models.thinking import THINK_OPENS
 
-MINIATURE = "miniature"
-# As Qwen3's model cards recommend, and as evalchemy asks but for the braces (suites/paper/_evalchemy_math.yaml).
-INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
-# What a field goes by in public data; SimpleRL's sets have several, of which `gt_answer` is the final answer alone.
-FIELDS = {"problem": ("problem", "question"), "answer": ("gt_answer", "expected_answer", "answer")}
-VERIFIED, UNFINISHED = "verified", "unfinished"
-NAMES = {CORRECT: VERIFIED, WRONG: "wrong", NO_ANSWER: "no answer", NOT_GRADED: "not graded"}
-OUTCOMES = (*NAMES.values(), UNFINISHED)
-
-Source = str | dict
+VERIFIED, _UNFINISHED = "verified", "unfinished"
+_NAMES = {CORRECT: VERIFIED, WRONG: "wrong", NO_ANSWER: "no answer", NOT_GRADED: "not graded"}
+_OUTCOMES = (*_NAMES.values(), _UNFINISHED)
 
 
-@dataclass(frozen=True)
-class Problems:
-    """Problems to ask, where they come from, and how many were left out.
-
-    `table` has `source, level, problem, answer`, the level empty where the data have none; `origins` maps files and hub
-    ids to what identifies their content; `removed` counts problems that were there before, and those in each benchmark.
-    `instruction` follows each problem, `grader` is a key of `grading.GRADERS`.
-    """
-
-    table: pd.DataFrame
-    origins: dict[str, str]
-    removed: dict[str, int]
-    instruction: str
-    grader: str
-
-
-@dataclass(frozen=True)
-class Asking:
-    """How a problem is put to the teacher; `chat` and `think` are as `generate.chat_renderer` takes them."""
-
-    chat: bool | str = False
-    think: bool | None = None
-    system: str = ""
-
-
-def check(samples: int, keep: int, temperature: float, asking: Asking) -> None:
+def check(samples: int, keep: int, temperature: float, chat: ChatFormat) -> None:
     """Refuse parameters that do not go together.
 
     Raises:
@@ -72,127 +35,8 @@ def check(samples: int, keep: int, temperature: float, asking: Asking) -> None:
         raise ValueError(f"keep is {keep}: of {samples} samples a problem, from 1 to {samples} can be kept")
     if samples > 1 and temperature == 0:
         raise ValueError(f"at temperature 0 all {samples} samples of a problem are the same: set samples to 1")
-    if not asking.chat and (asking.think is not None or asking.system):
+    if not chat.chat and (chat.think is not None or chat.system):
         raise ValueError("think and system_prompt are the chat template's: set chat to True, or leave them out")
-
-
-# --- problems
-
-
-def read_problems(sources: Source | list[Source], n: int | None, overlap: list[str]) -> Problems:
-    """The first `n` problems of each source, each problem once, without those that are in a benchmark.
-
-    Two problems are the same where their texts are, white space aside.
-
-    Args:
-        sources: `miniature` for the miniature world's mathematics; or files (`.jsonl`, `.parquet`) and hub ids, each a
-            string or a dictionary with `path` and what else `datasets.load_dataset` needs, such as `revision`. Their
-            rows have `problem` or `question`; `gt_answer`, `expected_answer` or `answer`; and perhaps `level`.
-        n: None for all.
-        overlap: files of benchmarks whose problems must not be trained on.
-
-    Raises:
-        FileNotFoundError, PermissionError, ConnectionError: a file or a hub data set is not there.
-        ValueError: a row lacks a field or has an empty one, or no problem is left.
-    """
-    if sources == MINIATURE:
-        instruction, grader, rows, origins = "", MINIATURE, _miniature(n), {MINIATURE: "made by the package"}
-    else:
-        instruction, grader, rows, origins = INSTRUCTION, "math500", [], {}  # Math-Verify on the last box
-        for source in sources if isinstance(sources, list) else [sources]:
-            path, origin, found = _read(source)
-            origins[path] = origin
-            rows += found
-    table = pd.DataFrame(rows, columns=["source", "level", "problem", "answer"])
-    texts = table["problem"].map(_bare)
-    repeated = texts.duplicated()
-    drop, removed = repeated, {"repeated": int(repeated.sum())}
-    for path in overlap:
-        origins[path] = _origin(path)
-        known = {_bare(_field(row, "problem", f"row {i} of {path}")) for i, row in enumerate(_rows(path))}
-        removed[path] = int((texts.isin(known) & ~repeated).sum())
-        drop = drop | texts.isin(known)
-    left = table[~drop].groupby("source", sort=False).head(len(table) if n is None else n)
-    if left.empty:
-        raise ValueError(f"no problem is left of {len(table)}: removed {removed}, n is {n}")
-    return Problems(left.reset_index(drop=True), origins, removed, instruction, grader)
-
-
-def _miniature(n: int | None) -> list[tuple]:
-    if n is None:
-        raise ValueError("the miniature's problems have no end: set n to a number")
-    families = [name for name, family in FAMILIES.items() if family.group == "math"]
-    return [(name, "", p.question, p.answer) for name in families for p in distinct_problems(name, "posttrain", n, 0)]
-
-
-def _read(source: Source) -> tuple[str, str, list[tuple]]:
-    """A source's path or hub id, what identifies its content, and its rows: source, level, problem, answer."""
-    options = {"path": source} if isinstance(source, str) else dict(source)
-    path = options.pop("path")
-    if path.endswith((".jsonl", ".parquet")):
-        name, origin, rows = Path(path).stem, _origin(path), _rows(path)
-    else:
-        commit = hub.resolve_commit(path, options.pop("revision", None), "dataset")
-        name, origin = path, f"{path}@{commit}"
-        rows = load_dataset(path, revision=commit, **{"split": "train", **options})
-    found = []
-    for i, row in enumerate(rows):
-        problem, answer = (_field(row, field, f"row {i} of {path}") for field in FIELDS)
-        level = row.get("level")
-        found.append((name, "" if level is None else str(level), problem, answer))
-    return path, origin, found
-
-
-def _origin(path: str) -> str:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no file {path}: give a .jsonl or .parquet file, or a hub id (owner/name)")
-    return f"sha256 {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}"
-
-
-def _rows(path: str) -> list[dict]:
-    if path.endswith(".parquet"):
-        return pyarrow.parquet.read_table(path).to_pylist()
-    rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n")):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(f"line {number} of {path} is no JSON: {error}") from error
-    return rows
-
-
-def _field(row: dict, field: str, where: str) -> str:
-    """A field of a row, by the first of its names that the row has."""
-    name = next((name for name in FIELDS[field] if name in row), None)
-    if name is None:
-        raise ValueError(f"{where} lacks the field {' or '.join(FIELDS[field])}; it has {', '.join(row)}")
-    if not isinstance(row[name], str | int | float) or not str(row[name]).strip():
-        raise ValueError(f"{where} has an empty {name}: expected text, found {row[name]!r}; leave such rows out")
-    return str(row[name])
-
-
-def _bare(text: str) -> str:
-    return "".join(text.split())
-
-
-def ask(problems: Problems, asking: Asking, tokenizer: PreTrainedTokenizerBase, budget: int) -> pd.DataFrame:
-    """`Problems.table` as it is sent to the teacher: with the columns `prompt` and `ids`, its tokens.
-
-    Args:
-        budget: tokens that a prompt and its response may have together.
-
-    Raises:
-        FileNotFoundError, ValueError: there is no such chat template, or a prompt fills the budget.
-    """
-    prompts = [f"{problem}\n{problems.instruction}".strip() for problem in problems.table["problem"]]
-    if asking.chat:
-        render = prompting.chat_renderer(tokenizer, asking.chat, asking.think)
-        system = [{"role": "system", "content": asking.system}] if asking.system else []
-        prompts = [render([*system, {"role": "user", "content": prompt}]) for prompt in prompts]
-    ids = prompting.encode(tokenizer, prompts)
-    prompting.completion_limits(ids, budget, budget)
-    return problems.table.assign(prompt=prompts, ids=ids)
 
 
 # --- responses
@@ -212,14 +56,14 @@ def sample(
     """Let the teacher answer every problem several times, and verify what it finished.
 
     Args:
-        asked: from `ask`.
+        asked: from `problems.ask`.
         samples: of each problem.
-        grader: a key of `grading.GRADERS`.
+        grader: a key of `pool.GRADERS`.
         folder: where finished chunks of responses are kept while sampling runs; what is there is not made again.
 
     Returns:
         One row a sample, a problem's together: `question` (the problem's number), `sample`, `source, level, problem,
-        answer, prompt, completion`, `prompt_tokens, tokens`, `extracted` and `status`, one of `OUTCOMES`.
+        answer, prompt, completion`, `prompt_tokens, tokens`, `extracted` and `status`, such as `verified`.
     """
     decoding = Decoding(engine.budget, temperature, top_p)
 
@@ -237,7 +81,7 @@ def sample(
     finished = pd.Series([completion.finished for completion in made])
     graded = pool.verify(table[finished].rename(columns={"answer": "gold"}), grader)
     table["extracted"] = graded["extracted"].reindex(table.index)
-    table["status"] = graded["status"].map(NAMES).reindex(table.index, fill_value=UNFINISHED)
+    table["status"] = graded["status"].map(_NAMES).reindex(table.index, fill_value=_UNFINISHED)
     return table
 
 
@@ -249,7 +93,7 @@ def select(table: pd.DataFrame, keep: int) -> pd.DataFrame:
 
     Returns:
         `problem, answer, response, source, level, sample, prompt_tokens, tokens`. A response is all that follows the
-        problem: where the prompt opens the thinking, the opening tag is part of it.
+        problem: if the prompt opens the thinking, the opening tag is part of it.
     """
     kept = table[table["status"] == VERIFIED].groupby("question").head(keep)
     opened = kept["prompt"].str.rstrip().str.endswith(THINK_OPENS)
@@ -268,17 +112,17 @@ def acceptance(table: pd.DataFrame) -> pd.DataFrame:
         table: from `sample`.
 
     Returns:
-        `source, level, problems, samples`, a count for each of `OUTCOMES`, `solved` (problems with a verified
-        response); and in percent with standard errors over problems `accepted, accepted_stderr` (of samples),
-        `solved_share, solved_stderr` (of problems).
+        `source, level, problems, samples`, how many samples are `verified, wrong, no answer, not graded, unfinished`,
+        and `solved` (problems with a verified response); in percent with standard errors over problems `accepted,
+        accepted_stderr` (of samples) and `solved_share, solved_stderr` (of problems).
     """
     rows = []
-    for (source, level), own in table.groupby(["source", "level"], sort=False):
+    for (source, level), own in table.groupby(["source", "level"]):
         by_problem = own["status"].eq(VERIFIED).groupby(own["question"])
         shares, solved = 100 * by_problem.mean(), by_problem.any()
         rows.append(
             {"source": source, "level": level, "problems": len(solved), "samples": len(own)}
-            | {outcome: int((own["status"] == outcome).sum()) for outcome in OUTCOMES}
+            | {outcome: int((own["status"] == outcome).sum()) for outcome in _OUTCOMES}
             | {"solved": int(solved.sum())}
             | {"accepted": shares.mean(), "accepted_stderr": shares.sem()}
             | {"solved_share": 100 * solved.mean(), "solved_stderr": 100 * solved.astype(float).sem()}
@@ -309,8 +153,8 @@ def labels(table: pd.DataFrame) -> pd.Series:
 def selection(table: pd.DataFrame) -> list[str]:
     """What selection does to problems and lengths, in sentences.
 
-    The lengths are compared among responses to the same problem, for long responses may be rejected because hard
-    problems have them.
+    The lengths are compared among responses to the same problem: hard problems have long responses, which would
+    otherwise seem to be rejected for their length.
 
     Args:
         table: from `sample`.
