@@ -32,7 +32,7 @@ TRAINED = {
 BASE = SIZE["base"]
 BASE_FILES = sorted(map(str, (runs.PACKAGE / "miniature" / "base").glob("*"))) if BASE == "miniature" else []
 SUITE = [str(path) for path in Path("src/mathtransfer/benchmarks/suites", SIZE["evaluate"]["suite"]).glob("*.yaml")]
-# Every kind of run has a page, which shows the run of this name; the base as its own teacher is the one of rejection.
+# The page of a kind of run shows the run of this name; rejection sampling is shown with the base as its own teacher.
 EXAMPLE = max(TRAINED)
 SHOWN = [*((kind, EXAMPLE) for kind in ("train", "evaluate", "latent_drift", "token_drift", "report")), ("rejection", "base")]
 
