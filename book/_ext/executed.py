@@ -25,7 +25,7 @@ VEGA_BUNDLE = "vega-bundle.js"
 
 
 def executed_copy(app: Sphinx, docname: str) -> Path | None:
-    """Where the executed copy of a notebook page lies, or None if the page is no notebook."""
+    """The path of the executed copy of a notebook page, or None if the page is no notebook."""
     source = Path(app.srcdir, f"{docname}.ipynb")
     if not source.is_file():
         return None
@@ -35,7 +35,7 @@ def executed_copy(app: Sphinx, docname: str) -> Path | None:
 
 
 def show_executed_copy(app: Sphinx, docname: str, content: list[str]) -> None:
-    """Replace a source notebook's text by its executed copy's; warn where that is missing or stale."""
+    """Replace the text of a source notebook by that of its executed copy; warn if that is missing or stale."""
     copy = executed_copy(app, docname)
     if copy is None:
         return

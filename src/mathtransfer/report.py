@@ -21,7 +21,8 @@ from mathtransfer.claims import transfer
 from mathtransfer.drift import summaries
 from mathtransfer.drift.comparison import Comparison, compare
 from mathtransfer.models import checkpoints, engines
-from mathtransfer.pages.report_page import Finding, figures, findings, page
+from mathtransfer.pages.findings import Finding, findings
+from mathtransfer.pages.report_page import figures, page
 
 EVERYTHING = "all prompts"  # the group of prompts that have none
 

@@ -24,7 +24,7 @@ def ledger_html(evidence: pd.DataFrame) -> str:
 
 
 def _row(row: dict) -> dict:
-    """A row of evidence as the template shows it: numbers in words, and where its picture has them."""
+    """A row of evidence as the template shows it: its numbers as text, and their places in its picture, in pixels."""
     criterion = criterion_of(row["statistic"])[1]
     page, section = row["cell"].split("#")
     ends = {name: row[name] for name in ("low", "value", "high")}
