@@ -22,7 +22,7 @@ import pandas as pd
 PACKAGE = Path(__file__).parent
 # The files that mark a run folder: what the run is, and that it is whole. The folder of what is needed to resume it.
 IDENTITY, MANIFEST, RESUME = "identity.json", "manifest.json", "resume"
-LIBRARIES = ("torch", "transformers", "trl", "lm_eval", "scikit-learn", "pandas")
+LIBRARIES = ("torch", "transformers", "trl", "lm_eval", "scipy", "pandas")
 # The columns of every tidy table, in this order.
 TIDY = ["model", "base", "setting", "seed", "tier", "suite", "group", "benchmark", "metric", "value", "stderr", "n"]
 

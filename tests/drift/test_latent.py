@@ -130,7 +130,7 @@ def test_texts_without_tokens_are_refused(base, tmp_path):
 
 
 def test_a_tokenizer_without_a_padding_token(base):
-    """Our states never see padding; the published ones average it, and cannot be had."""
+    """Our states never see padding; the published ones average it, and are refused."""
     model, tokenizer = base
     bare = copy.deepcopy(tokenizer)
     bare.pad_token = None
@@ -290,10 +290,10 @@ def test_debiased_cka_is_the_u_statistic(n):
     other = one + rng.normal(size=(n, 3))
     k, m = gram(one), gram(other)
     expected = hsic_by_tuples(k, m) / np.sqrt(hsic_by_tuples(k, k) * hsic_by_tuples(m, m))
-    assert latent.debiased_cka(hollow(k), hollow(m)) == pytest.approx(expected)
-    both = latent.debiased_cka(np.stack([hollow(k)] * 2), np.stack([hollow(m), hollow(k)]))
-    np.testing.assert_allclose(both, [expected, 1])
-    assert np.isnan(latent.debiased_cka(hollow(k), np.zeros((n, n))))
+    once = np.ones((1, n), int)
+    assert latent._debiased_cka(hollow(k), hollow(m), once) == pytest.approx(expected)
+    assert latent._debiased_cka(hollow(k), hollow(k), once) == pytest.approx(1)
+    assert np.isnan(latent._debiased_cka(hollow(k), np.zeros((n, n)), once))
 
 
 def test_independent_noise_is_not_alike():
@@ -307,7 +307,8 @@ def test_independent_noise_is_not_alike():
     assert np.abs(observed[:, CKA]).max() < 0.1
     assert np.abs(resampled[..., CKA].mean(0)).max() < 0.1
     rows = drawn(30, 1, 0)[0]
-    repeated = latent.debiased_cka(hollow(gram(base[0, rows])), hollow(gram(tuned[0, rows])))
+    copies = hollow(gram(base[0, rows])), hollow(gram(tuned[0, rows]))
+    repeated = latent._debiased_cka(*copies, np.ones((1, 30), int))
     assert repeated > 0.3  # what the resamples would say if a text's copies were compared
 
 
@@ -331,18 +332,10 @@ def test_a_model_has_no_drift_from_itself(hidden):
         assert (found[..., ANGLE] < 1e-4).all()
 
 
-def test_coordinates_of_the_span_change_nothing(monkeypatch):
-    base, tuned = two_models(texts=12, hidden=50)
-    assert latent._in_their_span(base[0], tuned[0])[0].shape == (12, 24)
-    short = latent.measures(base, tuned, draws=30)
-    monkeypatch.setattr(latent, "_in_their_span", lambda *states: states)
-    for one, other in zip(short, latent.measures(base, tuned, draws=30), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
-
-
-def test_a_resample_is_measured_like_new_texts():
-    """By scikit-learn on repeated rows; the components follow the observed ones."""
-    base, tuned = two_models()
+@pytest.mark.parametrize("hidden", [9, 90])  # fewer and more dimensions than texts
+def test_a_resample_is_measured_like_new_texts(hidden):
+    """By scikit-learn on repeated rows, to 1e-6; the components follow the observed ones."""
+    base, tuned = two_models(hidden=hidden)
     _, resampled = latent.measures(base, tuned, draws=4, seed=3)
     assert resampled.shape == (4, 3, 6)
     for draw, rows in enumerate(drawn(40, 4, seed=3)):
@@ -355,6 +348,29 @@ def test_a_resample_is_measured_like_new_texts():
             np.testing.assert_allclose(found[:2], again @ (after.mean(0) - before.mean(0)), rtol=1e-8)
 
 
+def test_cka_of_a_resample_by_tuples():
+    """Over all ordered choices of four of the texts drawn; a text and its copy count as nothing."""
+    base, tuned = two_models(texts=8)
+    _, resampled = latent.measures(base, tuned, draws=5, seed=2)
+    for draw, rows in enumerate(drawn(8, 5, seed=2)):
+        for layer in range(3):
+            k, m = (gram(states[layer])[np.ix_(rows, rows)] * (rows[:, None] != rows) for states in (base, tuned))
+            expected = hsic_by_tuples(k, m) / np.sqrt(np.abs(hsic_by_tuples(k, k) * hsic_by_tuples(m, m)))
+            assert resampled[draw, layer, CKA] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_resample_of_fewer_than_five_texts(monkeypatch):
+    """It varies in three directions: all measures but the angle are there."""
+    base, tuned = two_models(texts=8)
+    rows = np.array([[0, 0, 3, 3, 3, 5, 6, 6]])
+    monkeypatch.setattr(np.random, "default_rng", lambda _: type("", (), {"integers": lambda *_, **__: rows}))
+    (found,) = latent.measures(base, tuned, draws=1)[1]
+    pca = PCA(2).fit(base[0, rows[0]])
+    move = pca.components_ @ (tuned[0, rows[0]].mean(0) - base[0, rows[0]].mean(0))
+    assert found[0, SHIFT] == pytest.approx(np.linalg.norm(move / np.sqrt(pca.explained_variance_)), rel=1e-8)
+    assert np.isnan(found[:, ANGLE]).all() and np.isfinite(found[:, :ANGLE]).all()
+
+
 def test_resamples_repeat_by_seed():
     base, tuned = two_models()
     first, again, other = (latent.measures(base, tuned, draws=5, seed=seed)[1] for seed in (1, 1, 2))
@@ -362,6 +378,7 @@ def test_resamples_repeat_by_seed():
     assert (first != other).all()
 
 
+@pytest.mark.slow
 def test_intervals_hold_a_known_shift():
     """A move of 3 along the first direction (deviation 5) and 2 along the second (deviation 2.5), 80 times over."""
     truth = {"centroid_distance": np.hypot(3, 2), "centroid_shift": np.hypot(3 / 5, 2 / 2.5)}
