@@ -429,7 +429,7 @@ def test_by_layer_has_every_layer_and_measure_once():
     assert list(table.columns) == ["layer", "metric", "value", "low", "high"]
     assert len(table) == len(table.drop_duplicates(["layer", "metric"])) == 3 * 6
     for row in table.itertuples():
-        measure = latent.MEASURES.index(row.metric)
+        measure = latent._MEASURES.index(row.metric)
         assert row.value == observed[row.layer, measure]
         draws = resampled[:, row.layer, measure]
         np.testing.assert_allclose([row.low, row.high], np.quantile(draws, [0.025, 0.975]))
@@ -468,7 +468,7 @@ def test_which_measure_needs_which_model_to_vary(constant):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         missing = {
-            name: [measure for measure, value in zip(latent.MEASURES, found[0], strict=True) if np.isnan(value)]
+            name: [measure for measure, value in zip(latent._MEASURES, found[0], strict=True) if np.isnan(value)]
             for name, (found, _) in {
                 "base": latent.measures(still, tuned, draws=2),
                 "tuned": latent.measures(base, still, draws=2),
@@ -478,7 +478,7 @@ def test_which_measure_needs_which_model_to_vary(constant):
         }
         nothing = latent.over_layers(*latent.measures(still, tuned, draws=3))
     assert missing == {
-        "base": list(latent.MEASURES),
+        "base": list(latent._MEASURES),
         "tuned": ["cka", "angle"],
         "few in base": ["angle"],
         "few in tuned": ["angle"],

@@ -2,9 +2,9 @@
 
 hidden_states.py  states of all layers, pooled in the forward pass
 latent.py         measures on them
-divergence.py     exact divergences, token by token
+divergence.py     exact divergences of next-token distributions
 tokens.py         what kind of token it is
 weights.py        two checkpoints' tensors
 summaries.py      means over tokens and tensors, with intervals
-comparison.py     all of it for two checkpoints
+comparison.py     two models: by their states, by their tokens, and by everything at once
 """

@@ -14,9 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 POOLS = ("mean", "last")  # over a text's own tokens, and its last token's
-
-
-PUBLISHED_LENGTH = 128  # tokens at which the authors' script cuts a text
+_PUBLISHED_LENGTH = 128  # tokens at which the authors' script cuts a text
 
 
 @contextmanager
@@ -35,7 +33,7 @@ def _every_state(model: PreTrainedModel, receive) -> Iterator[None]:
         yield
 
 
-def batches(
+def _batches(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], batch_size: int
 ) -> list[tuple[list[int], Tensor, Tensor]]:
     """Texts of similar length together: their numbers, token ids and attention mask, `(batch, time)`, padded right.
@@ -78,7 +76,7 @@ def pooled_states(
     Raises:
         ValueError: a text has no token, or the model's layers were not found.
     """
-    made = batches(tokenizer, texts, batch_size)
+    made = _batches(tokenizer, texts, batch_size)
     shape = (len(POOLS), model.config.num_hidden_layers + 1, len(texts), model.config.hidden_size)
     pooled = np.empty(shape, np.float32) if store is None else np.lib.format.open_memmap(store, "w+", np.float32, shape)
     for numbers, ids, mask in made:
@@ -110,7 +108,7 @@ def published_states(
     Raises:
         ValueError: no text has a token, the tokenizer has no padding token, or the model's layers were not found.
     """
-    ids = [tokenizer(text, truncation=True, max_length=PUBLISHED_LENGTH).input_ids for text in texts]
+    ids = [tokenizer(text, truncation=True, max_length=_PUBLISHED_LENGTH).input_ids for text in texts]
     if not any(ids):
         raise ValueError("no text has a token")
     width = max(map(len, ids))

@@ -12,14 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-Array = NDArray[np.float64]
-SUBSPACE = 5  # leading principal directions whose subspaces are compared
+_Array = NDArray[np.float64]
+_SUBSPACE = 5  # leading principal directions whose subspaces are compared
 LEAST_TEXTS = 8  # for measures with intervals
-MEASURES = ("pc1", "pc2", "distance", "centroid_shift", "cka", "angle")
-BOOTSTRAP = 100  # resamples of the texts
+_MEASURES = ("pc1", "pc2", "distance", "centroid_shift", "cka", "angle")
+_BOOTSTRAP = 100  # resamples of the texts
 
 
-def pca_shift(base: Array, tuned: Array) -> pd.DataFrame:
+def pca_shift(base: _Array, tuned: _Array) -> pd.DataFrame:
     """How the mean hidden state of each layer moves along the base's first two principal components.
 
     The components are fitted on the base's states of the same texts, each layer for itself. The sign of a component is
@@ -45,7 +45,7 @@ def pca_shift(base: Array, tuned: Array) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _check_states(base: Array, tuned: Array, texts: int, hidden: int) -> None:
+def _check_states(base: _Array, tuned: _Array, texts: int, hidden: int) -> None:
     if base.shape != tuned.shape:
         raise ValueError(f"base and tuned states have different shapes, {base.shape} and {tuned.shape}")
     if base.shape[1] < texts:
@@ -73,10 +73,10 @@ def sign_range(shift: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> tuple
     return float(distances.min()), centroid_distance(shift.abs())
 
 
-def measures(base: Array, tuned: Array, draws: int = BOOTSTRAP, seed: int = 0) -> tuple[Array, Array]:
+def measures(base: _Array, tuned: _Array, draws: int = _BOOTSTRAP, seed: int = 0) -> tuple[_Array, _Array]:
     """All measures of each layer, and the same when the texts are drawn again with replacement.
 
-    In the order of `MEASURES`:
+    In the order of `_MEASURES`:
 
     - `pc1`, `pc2`, `distance`: as in `pca_shift`; the signs of resampled components follow the observed ones;
     - `centroid_shift`: how far the mean state moves along the base's first two principal components, in units of the
@@ -99,7 +99,7 @@ def measures(base: Array, tuned: Array, draws: int = BOOTSTRAP, seed: int = 0) -
     Raises:
         ValueError: the shapes differ, or there are fewer than eight texts or six hidden dimensions.
     """
-    _check_states(base, tuned, LEAST_TEXTS, SUBSPACE + 1)
+    _check_states(base, tuned, LEAST_TEXTS, _SUBSPACE + 1)
     texts = base.shape[1]
     drawn = np.random.default_rng(seed).integers(texts, size=(draws, texts))
     again = [np.bincount(rows, minlength=texts) for rows in drawn]
@@ -112,7 +112,7 @@ def measures(base: Array, tuned: Array, draws: int = BOOTSTRAP, seed: int = 0) -
     return found[0], found[1:]
 
 
-def _layer_measures(base: Array, tuned: Array, counts: NDArray[np.int64]) -> Array:
+def _layer_measures(base: _Array, tuned: _Array, counts: NDArray[np.int64]) -> _Array:
     """`(draws, measures)` of one layer's states, `(texts, hidden)`; signs of components are those of the first draw.
 
     Only inner products of states enter. A resample weights the texts by how often each was drawn, so that products are
@@ -145,7 +145,7 @@ def _layer_measures(base: Array, tuned: Array, counts: NDArray[np.int64]) -> Arr
     return np.stack([move[:, 0], move[:, 1], np.hypot(*move.T), shift, cka, angle], axis=1)
 
 
-def _principal(products: Array, counts: NDArray[np.int64], squares: Array) -> tuple[Array, Array]:
+def _principal(products: _Array, counts: NDArray[np.int64], squares: _Array) -> tuple[_Array, _Array]:
     """The leading principal components of every resample, largest first.
 
     The covariance of a resample and the matrix of its weighted inner products have the same eigenvalues, and as only
@@ -160,13 +160,13 @@ def _principal(products: Array, counts: NDArray[np.int64], squares: Array) -> tu
         Variances `(draws, 5)`; coefficients of unit directions `(draws, texts, 5)`, 0 for those that do not vary.
     """
     draws, texts = counts.shape
-    variances, coefficients = np.empty((draws, SUBSPACE)), np.zeros((draws, texts, SUBSPACE))
+    variances, coefficients = np.empty((draws, _SUBSPACE)), np.zeros((draws, texts, _SUBSPACE))
     means = counts @ products / texts
     for draw, (times, mean) in enumerate(zip(counts, means, strict=True)):
-        there = np.argsort(-times)[: max(SUBSPACE, np.count_nonzero(times))]  # all that were drawn, and five at least
+        there = np.argsort(-times)[: max(_SUBSPACE, np.count_nonzero(times))]  # all that were drawn, and five at least
         root = np.sqrt(times[there])
         centred = products[np.ix_(there, there)] - mean[there] - mean[there, None] + times @ mean / texts
-        values, vectors = eigh(centred * root * root[:, None], subset_by_index=[len(there) - SUBSPACE, len(there) - 1])
+        values, vectors = eigh(centred * root * root[:, None], subset_by_index=[len(there) - _SUBSPACE, len(there) - 1])
         values = values[::-1] / (texts - 1)
         varies = values > 1e-12 * (times @ squares) / texts
         variances[draw] = np.where(varies, values, np.nan)
@@ -175,12 +175,12 @@ def _principal(products: Array, counts: NDArray[np.int64], squares: Array) -> tu
     return variances, coefficients
 
 
-def _hollow(products: Array) -> Array:
+def _hollow(products: _Array) -> _Array:
     """The products without those of a text with itself."""
     return products - np.diag(np.diag(products))
 
 
-def _debiased_cka(first: Array, second: Array, counts: NDArray[np.int64]) -> Array:
+def _debiased_cka(first: _Array, second: _Array, counts: NDArray[np.int64]) -> _Array:
     """Linear CKA by the unbiased estimate of HSIC (Song and others, 2012), of every resample: `(draws,)`.
 
     The diagonals of the inner products, `(texts, texts)`, must be 0. If a text was drawn twice, its product with itself
@@ -190,7 +190,7 @@ def _debiased_cka(first: Array, second: Array, counts: NDArray[np.int64]) -> Arr
     return _unbiased_hsic(first, second, counts) / np.where(scale > 0, scale, np.nan)
 
 
-def _unbiased_hsic(first: Array, second: Array, counts: NDArray[np.int64]) -> Array:
+def _unbiased_hsic(first: _Array, second: _Array, counts: NDArray[np.int64]) -> _Array:
     n = counts.shape[1]
     rows, columns = counts @ first, counts @ second  # (draws, texts)
     trace = (counts @ (first * second) * counts).sum(1)
@@ -198,7 +198,7 @@ def _unbiased_hsic(first: Array, second: Array, counts: NDArray[np.int64]) -> Ar
     return (trace + total - 2 * (rows * columns * counts).sum(1) / (n - 2)) / (n * (n - 3))
 
 
-def over_layers(observed: Array, resampled: Array) -> pd.DataFrame:
+def over_layers(observed: _Array, resampled: _Array) -> pd.DataFrame:
     """One number a measure: the paper's d from the signed shifts, and the means over layers of the others.
 
     A layer without a measure (nan) is left out, as are resamples in which another layer is without it.
@@ -212,7 +212,7 @@ def over_layers(observed: Array, resampled: Array) -> pd.DataFrame:
     """
     together = np.concatenate([observed[None], resampled])  # (1 + draws, layers, measures)
     mean = {}
-    for i, name in enumerate(MEASURES):
+    for i, name in enumerate(_MEASURES):
         known = together[:, ~np.isnan(observed[:, i]), i]
         mean[name] = pd.DataFrame(known).mean(axis=1, skipna=False)
     numbers = {"centroid_distance": np.hypot(mean["pc1"], mean["pc2"])}
@@ -224,13 +224,13 @@ def over_layers(observed: Array, resampled: Array) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "value", "stderr", "low", "high"])
 
 
-def by_layer(observed: Array, resampled: Array) -> pd.DataFrame:
+def by_layer(observed: _Array, resampled: _Array) -> pd.DataFrame:
     """`layer, metric, value, low, high` of all measures, from `measures`; resamples without a measure are left out."""
     flat = pd.DataFrame(resampled.reshape(len(resampled), -1))
     low, high = flat.quantile([0.025, 0.975]).to_numpy().reshape(2, *observed.shape)
     rows = [
         (layer, name, observed[layer, i], low[layer, i], high[layer, i])
-        for i, name in enumerate(MEASURES)
+        for i, name in enumerate(_MEASURES)
         for layer in range(len(observed))
     ]
     return pd.DataFrame(rows, columns=["layer", "metric", "value", "low", "high"])

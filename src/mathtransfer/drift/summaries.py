@@ -5,16 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-METRICS = ("kl", "kl_reverse", "js", "log_ratio", "rank_shift", "shifted")
-
-
-DRAWS = 1000  # resamples of the prompts
-
-
+_METRICS = ("kl", "kl_reverse", "js", "log_ratio", "rank_shift", "shifted")
+_DRAWS = 1000  # resamples of the prompts
 SUMS = ["entries", "changed", "changed_bfloat16", "base_square", "update_square"]
 
 
-def summarise(drift: pd.DataFrame, by: list[str], metrics: tuple[str, ...] = METRICS, seed: int = 0) -> pd.DataFrame:
+def summarise(drift: pd.DataFrame, by: list[str], metrics: tuple[str, ...] = _METRICS, seed: int = 0) -> pd.DataFrame:
     """Means over tokens, with errors and intervals that respect that tokens of one text belong together.
 
     Args:
@@ -55,7 +51,7 @@ def ratio_of_sums(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.nda
         return np.stack([value, *[np.full_like(value, np.nan)] * 3], axis=1)
     residuals = sums - value * counts[:, None]
     stderr = np.sqrt(n / (n - 1) * (residuals**2).sum(0)) / total
-    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS)  # how often each text is drawn
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_DRAWS)  # how often each text is drawn
     low, high = np.quantile(times @ sums / (times @ counts)[:, None], [0.025, 0.975], axis=0)
     return np.stack([value, stderr, low, high], axis=1)
 
