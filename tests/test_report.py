@@ -30,7 +30,7 @@ from transformers import (
 from mathtransfer import GROUPS, report
 from mathtransfer.__main__ import main
 from mathtransfer.benchmarks import evaluate
-from mathtransfer.models import engines
+from mathtransfer.models import checkpoints, engines
 from mathtransfer.pages import charts
 
 FILES = {"report.html", "report.json", "tokens.parquet", "layers.csv", "manifest.json", "identity.json"}
@@ -185,7 +185,7 @@ def test_findings_by_torch_and_numpy(tmp_path, prompts, kind, tied):
         base.model.norm.weight[:4] = tuned.model.norm.weight[:4]
     folders = save(tmp_path / "base", base, tokenizer), save(tmp_path / "tuned", tuned, tokenizer)
     data = make(*folders, prompts, tmp_path / "out")
-    found, group = values(data), report.EVERYTHING
+    found, group = values(data), report._EVERYTHING
 
     before, after = (torch.cat([p.detach().flatten() for p in model.parameters()]).double() for model in (base, tuned))
     assert found["all", "changed weights"] == pytest.approx(100 * (before != after).double().mean().item())
@@ -281,7 +281,7 @@ def test_a_model_against_itself(tmp_path, pair, prompts):
 
 def test_one_by_one_finds_the_same(tmp_path, pair, prompts, monkeypatch):
     """And no model is there when another is loaded."""
-    given, alive, load = [], [], report.models.load_model
+    given, alive, load = [], [], checkpoints.load_model
 
     def watched(name):
         gc.collect()
@@ -290,7 +290,7 @@ def test_one_by_one_finds_the_same(tmp_path, pair, prompts, monkeypatch):
         given.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(report.models, "load_model", watched)
+    monkeypatch.setattr(checkpoints, "load_model", watched)
     both = make(*pair, prompts, tmp_path / "both")
     assert max(alive) == 1
     alive.clear()
@@ -355,11 +355,11 @@ def test_the_chat_template(tmp_path, pair, prompts, capsys):
 def test_reading_prompts(tmp_path):
     path = tmp_path / "prompts.txt"
     path.write_bytes("\ufeff# one\r\n a \r\n\r\n#tag\r\n#  two words \r\nb\u2028c\r\n# none\r\n# one\r\nd".encode())
-    assert report.read_prompts(path).values.tolist() == [
+    assert report._read_prompts(path).values.tolist() == [
         ["one", "a"], ["one", "#tag"], ["two words", "b\u2028c"], ["one", "d"],
     ]  # fmt: skip
     path.write_text("a\n# one\nb")
-    assert report.read_prompts(path)["group"].tolist() == ["all prompts", "one"]
+    assert report._read_prompts(path)["group"].tolist() == ["all prompts", "one"]
 
 
 # --- what it refuses
@@ -480,7 +480,7 @@ def test_numbers_below_one(tmp_path, pair, prompts, capsys, option):
     ("there", "message"),
     [
         (["out/thesis.tex"], "out holds thesis.tex, which no run wrote there"),
-        (["out/manifest.json", "out/report.html", "out/notes"], "out holds notes"),
+        (["out/manifest.json", "out/report.html"], "out holds manifest.json, which no run wrote there"),
         (["out"], "out is a file"),
         (["out.partial/thesis.tex"], "out.partial holds thesis.tex"),
     ],

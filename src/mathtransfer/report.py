@@ -23,7 +23,7 @@ from mathtransfer.drift.comparison import Comparison, compare
 from mathtransfer.models import checkpoints, engines
 from mathtransfer.pages.report_page import Finding, figures, findings, page
 
-EVERYTHING = "all prompts"  # the group of prompts that have none
+_EVERYTHING = "all prompts"  # the group of prompts that have none
 
 
 def run(
@@ -41,7 +41,7 @@ def run(
 
     Args:
         out: the run folder to write: `report.html`, `report.json`, tables and manifest.
-        prompts, suite, n: see `choose_prompts`.
+        prompts, suite, n: see `_choose_prompts`.
         scores: also score both models on the suite.
         settings: as `compare` takes them.
 
@@ -51,7 +51,7 @@ def run(
     """
     if scores and not suite:
         raise ValueError("scores need a suite: name one, or leave scores out")
-    chosen = choose_prompts(prompts, suite, n)
+    chosen = _choose_prompts(prompts, suite, n)
     for model in (base, tuned):
         checkpoints.check_checkpoint(checkpoints.resolve(model))
     asked = {"base": base, "tuned": tuned, "prompts": prompts, "suite": suite, "n": n, "scores": scores, **settings}
@@ -69,7 +69,7 @@ def run(
 # --- prompts
 
 
-def read_prompts(path: str | Path) -> pd.DataFrame:
+def _read_prompts(path: str | Path) -> pd.DataFrame:
     """Prompts from a text file, one a line; a line that begins with `# ` names the group of those below it.
 
     Returns:
@@ -81,7 +81,7 @@ def read_prompts(path: str | Path) -> pd.DataFrame:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file of prompts {str(path)!r}: give a text file with one prompt a line")
-    group, rows = EVERYTHING, []
+    group, rows = _EVERYTHING, []
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -96,7 +96,7 @@ def read_prompts(path: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["group", "prompt"])
 
 
-def choose_prompts(file: str, suite: str, n: int) -> pd.DataFrame:
+def _choose_prompts(file: str, suite: str, n: int) -> pd.DataFrame:
     """`group, prompt` from a file or from a suite, whichever is named.
 
     Args:
@@ -107,14 +107,14 @@ def choose_prompts(file: str, suite: str, n: int) -> pd.DataFrame:
     """
     if bool(file) == bool(suite):
         raise ValueError("name either a suite or a text file of prompts, and not both")
-    return read_prompts(file) if file else evaluate.prompts(suite, list(GROUPS), evaluate.Asking(n=n))
+    return _read_prompts(file) if file else evaluate.prompts(suite, list(GROUPS), evaluate.Asking(n=n))
 
 
 # --- scores
 
 
 @dataclass(frozen=True)
-class Scores:
+class _Scores:
     """Both models' scores on a suite.
 
     `gains` has `group, benchmark, base_score, tuned_score, gain, low, high`; `indices` is of `transferability`.
@@ -124,7 +124,7 @@ class Scores:
     indices: pd.DataFrame
 
 
-def _scores(base: str, tuned: str, suite: str, prompts: pd.DataFrame, seed: int) -> Scores:
+def _scores(base: str, tuned: str, suite: str, prompts: pd.DataFrame, seed: int) -> _Scores:
     tokenizer = checkpoints.load_tokenizer(tuned)
     n = int(prompts.groupby("benchmark").size().max())
     answers = []
@@ -144,14 +144,14 @@ def _scores(base: str, tuned: str, suite: str, prompts: pd.DataFrame, seed: int)
         rows.append((group, benchmark, own["base"].mean(), own["tuned"].mean(), gain, low, high))
     columns = ["group", "benchmark", "base_score", "tuned_score", "gain", "low", "high"]
     indices = transfer.transferability(answers, {"tuned": "base"}, "per_model")
-    return Scores(pd.DataFrame(rows, columns=columns), indices)
+    return _Scores(pd.DataFrame(rows, columns=columns), indices)
 
 
 # --- the files
 
 
 def _write(
-    folder: Path, base: str, tuned: str, found: Comparison, scored: Scores | None, said: list[Finding], drawn: dict
+    folder: Path, base: str, tuned: str, found: Comparison, scored: _Scores | None, said: list[Finding], drawn: dict
 ) -> None:
     """`report.html`, `report.json` and the tables behind them."""
     (folder / "report.html").write_text(page(base, tuned, found, said, drawn), encoding="utf-8")

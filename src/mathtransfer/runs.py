@@ -172,7 +172,10 @@ def _own_files(folder: Path) -> set[str]:
     Snakemake deletes the manifest before it starts a run again.
     """
     if (folder / MANIFEST).is_file():
-        return {IDENTITY, MANIFEST, RESUME, *json.loads((folder / MANIFEST).read_text()).get("files", [])}
+        try:
+            return {IDENTITY, MANIFEST, RESUME, *json.loads((folder / MANIFEST).read_text())["files"]}
+        except (ValueError, KeyError, TypeError):  # other programs have a manifest.json too
+            return set()
     return {path.name for path in folder.iterdir()} if (folder / IDENTITY).is_file() else set()
 
 

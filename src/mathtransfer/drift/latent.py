@@ -127,9 +127,7 @@ def _layer_measures(base: _Array, tuned: _Array, counts: NDArray[np.int64]) -> _
     variances, directions = _principal(within_base, counts, (base**2).sum(1))
     tuned_variances, tuned_directions = _principal(within_tuned, counts, (tuned**2).sum(1))
     # 3. How far the mean moves along the first two of the base.
-    moves = (
-        before @ (tuned.mean(0) - base.mean(0)) + counts @ (between - within_base).T / counts.shape[1]
-    )  # (draws, texts)
+    moves = counts @ (tuned - base) @ before.T / counts.shape[1]  # (draws, texts)
     components = directions[..., :2]  # (draws, texts, 2)
     along = (components * (within_base @ components[0])).sum(1)  # cosines with those of the first draw
     move = (components * moves[..., None]).sum(1) * np.where(along < 0, -1.0, 1.0)  # (draws, 2)
