@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 
 PACKAGE = Path(__file__).parent
@@ -63,6 +62,8 @@ def _plain_values(cell: str) -> list[str]:
 
 def sources(notebook: Path) -> list[Path]:
     """The files of this package that a notebook imports, directly or not: its output is stale when one changes."""
+    import nbformat  # here, because it takes most of a second and only the pipeline asks for sources
+
     cells = nbformat.read(notebook, as_version=4).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     without_magics = re.sub(r"^(\s*)[%!].*$", r"\1pass", code, flags=re.MULTILINE)

@@ -89,8 +89,6 @@ def test_batches_and_order_change_nothing(base, tuned, sequences):
     backwards = drift(tuned, base[0], sequences[::-1])
     backwards["text"] = len(sequences) - 1 - backwards["text"]
     assert_same(backwards.sort_values(["text", "position"]), together)
-    more = drift(tuned, base[0], sequences, top=7)
-    assert np.array_equal([row[:5] for row in more["top_base"]], together["top_base"].tolist())
 
 
 @pytest.mark.parametrize(("together", "others"), [(True, [0, 1]), (False, [0, 0])])

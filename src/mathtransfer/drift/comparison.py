@@ -58,7 +58,6 @@ def token_drift(
     *,
     together: bool = True,
     batch_size: int = 32,
-    top: int = 5,
 ) -> pd.DataFrame:
     """Compare two models on completions, the end-of-text token included.
 
@@ -68,7 +67,6 @@ def token_drift(
         sequences: token ids of prompts and completions.
         together: hold both models at once; otherwise one after the other, with their final hidden states and output
             projections kept. The result is the same.
-        top: how many of either model's likeliest tokens to keep for every token.
 
     Returns:
         One row a token: `text` (number of the sequence), `position` in the completion, `length` of the completion in
@@ -92,7 +90,7 @@ def token_drift(
         pairs = zip(_all_readouts(load_tuned, batched), _all_readouts(load_base, batched), strict=True)
     tables = []
     for number, (batch, pair) in enumerate(zip(batches, pairs, strict=True), start=1):
-        tables.append(_table(batch, sequences, divergences(*pair, _observed(batch, sequences), top)))
+        tables.append(_table(batch, sequences, divergences(*pair, _observed(batch, sequences))))
         if number % max(1, len(batches) // 10) == 0:
             print(f"token drift: batch {number} of {len(batches)}", flush=True)
     return tokens.describe(pd.concat(tables).sort_values(["text", "position"], ignore_index=True), tokenizer)

@@ -13,28 +13,25 @@ from torch import Tensor
 
 from mathtransfer.models.readout import BLOCK, Readout, logits
 
+_TOP = 5  # of either model's likeliest tokens that are kept
 _CHUNK_LOGITS = 2**25  # logits of one model held at a time: 134 MB in float32
 _MAXIMA = 64  # entries of the vocabulary that share a maximum when the largest are looked for
 _ROWS = 16  # tokens compared at a time
 
 
 @torch.no_grad()
-def divergences(
-    tuned: Readout, base: Readout, observed: Tensor, top: int = 5, chunk: int | None = None
-) -> dict[str, Tensor]:
+def divergences(tuned: Readout, base: Readout, observed: Tensor) -> dict[str, Tensor]:
     """How two models' distributions differ at every token, over the whole vocabulary.
 
     Args:
         observed: the token that came, `(tokens,)`.
-        top: how many of the likeliest tokens to give for either model, at least one.
-        chunk: tokens whose logits are held at a time; by default as many as make 134 MB a model.
 
     Returns:
         `kl` and `kl_reverse`, KL(tuned || base) and KL(base || tuned); `js`, the Jensen-Shannon divergence, at most
         log 2; `entropy_tuned`, `entropy_base`; `logp_tuned`, `logp_base` of the observed token (all in nats);
         `rank_tuned`, `rank_base`: how many tokens are strictly likelier, so ties share the better rank; each
-        `(tokens,)` on the CPU. `top_tuned`, `top_base`: ids, `(tokens, top)`; `top_tuned_p`, `top_base_p`: their
-        probabilities.
+        `(tokens,)` on the CPU. `top_tuned`, `top_base`: ids of the five likeliest tokens, `(tokens, 5)`;
+        `top_tuned_p`, `top_base_p`: their probabilities.
 
     Raises:
         ValueError: the vocabularies or the numbers of tokens differ.
@@ -46,7 +43,7 @@ def divergences(
     if not len(tuned.hidden) == len(base.hidden) == len(observed):
         raise ValueError(f"{len(tuned.hidden)} and {len(base.hidden)} hidden states for {len(observed)} tokens")
     vocabulary, device = len(tuned.weight), tuned.weight.device
-    chunk = min(len(observed), chunk or max(1, _CHUNK_LOGITS // vocabulary))
+    chunk = min(len(observed), max(1, _CHUNK_LOGITS // vocabulary))
     own, others = (torch.empty(chunk, vocabulary, device=read.weight.device) for read in (tuned, base))
     parts = []
     for start in range(0, len(observed), chunk):
@@ -54,7 +51,7 @@ def divergences(
         size = rows.stop - rows.start
         a, b = logits(tuned, rows, own[:size]), logits(base, rows, others[:size]).to(device)
         pieces = zip(a.split(_ROWS), b.split(_ROWS), observed[rows].to(device).split(_ROWS), strict=True)
-        parts += [_compare(*piece, min(top, vocabulary)) for piece in pieces]
+        parts += [_compare(*piece, min(_TOP, vocabulary)) for piece in pieces]
     return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
 
 

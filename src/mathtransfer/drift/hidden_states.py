@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,9 +38,6 @@ def _batches(
     """Texts of similar length together: their numbers, token ids and attention mask, `(batch, time)`, padded right.
 
     No state that is kept sees the padding, so that the tokenizer needs no token for it.
-
-    Raises:
-        ValueError: there is no text, or one has no token.
     """
     ids = [tokenizer(text).input_ids for text in texts]
     if not ids or not all(ids):
@@ -58,27 +54,20 @@ def _batches(
 
 @torch.no_grad()
 def pooled_states(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: list[str],
-    batch_size: int = 32,
-    store: str | Path | None = None,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], batch_size: int = 32
 ) -> NDArray[np.float32]:
     """Hidden states of all layers, pooled over each text's own tokens, from one forward pass a batch.
-
-    Args:
-        store: a `.npy` file to hold the result instead of memory, for many texts.
 
     Returns:
         `(2, layers + 1, texts, hidden)`: mean and last token; the first layer's input, then every layer's output, the
         last one after the final norm, as transformers counts hidden states.
 
     Raises:
-        ValueError: a text has no token, or the model's layers were not found.
+        ValueError: there is no text, one has no token, or the model's layers were not found.
     """
     made = _batches(tokenizer, texts, batch_size)
     shape = (len(POOLS), model.config.num_hidden_layers + 1, len(texts), model.config.hidden_size)
-    pooled = np.empty(shape, np.float32) if store is None else np.lib.format.open_memmap(store, "w+", np.float32, shape)
+    pooled = np.empty(shape, np.float32)
     for numbers, ids, mask in made:
         ids, mask = ids.to(model.device), mask.to(model.device)
         length = mask.sum(1)

@@ -66,7 +66,7 @@ def centroid_distance(shift: pd.DataFrame) -> float:
 def sign_range(shift: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
     """The least and the largest `centroid_distance` that other signs of the same components give.
 
-    The largest is exact; the least is over random signs, which for few layers are all there are.
+    The largest is exact. The least is over random signs; with few layers they are all that there are.
     """
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, len(shift), 2))
     distances = np.linalg.norm((signs * shift[["pc1", "pc2"]].to_numpy()).mean(1), axis=1)
@@ -76,7 +76,7 @@ def sign_range(shift: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> tuple
 def measures(base: _Array, tuned: _Array, draws: int = _BOOTSTRAP, seed: int = 0) -> tuple[_Array, _Array]:
     """All measures of each layer, and the same when the texts are drawn again with replacement.
 
-    In the order of `_MEASURES`:
+    In this order:
 
     - `pc1`, `pc2`, `distance`: as in `pca_shift`; the signs of resampled components follow the observed ones;
     - `centroid_shift`: how far the mean state moves along the base's first two principal components, in units of the
@@ -152,7 +152,7 @@ def _principal(products: _Array, counts: NDArray[np.int64], squares: _Array) -> 
     Args:
         products: inner products of the states less their mean, `(texts, texts)`.
         counts: `(draws, texts)`.
-        squares: of the states as they are, `(texts,)`: a variance that is only their rounding error is nan.
+        squares: squared norms of the states themselves, `(texts,)`; a variance that is their rounding error is nan.
 
     Returns:
         Variances `(draws, 5)`; coefficients of unit directions `(draws, texts, 5)`, 0 for those that do not vary.

@@ -1,4 +1,4 @@
-"""Tables of drift put together: means over tokens and over tensors, with intervals where something was sampled."""
+"""Tables of drift put together: means over tokens, with intervals over texts, and over tensors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ratio_of_sums(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.nda
 
     Returns:
         Value, standard error, low and high end of the 95% interval over texts, `(quantities, 4)`; all but the value nan
-        where there is one text.
+        if there is one text.
     """
     n, total = len(counts), counts.sum()
     value = sums.sum(0) / total
@@ -76,7 +76,9 @@ def shift_coverage(drift: pd.DataFrame) -> pd.Series:
 
 
 def most_moved(drift: pd.DataFrame, n: int = 15, around: int = 6) -> pd.DataFrame:
-    """The tokens that carry most of the divergence, with the place where each moved most. Loops are left out.
+    """The tokens that carry most of the divergence, each with an example: the place at which it moved most.
+
+    Text that loops is left out.
 
     Args:
         drift: the table of `token_drift`, described.
@@ -109,8 +111,8 @@ def summarise_changes(changes: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     Returns:
         One row a group, sorted by the columns of `by`, with `entries` (a count) and three columns in percent:
         `unchanged` (of the entries), `unchanged_bfloat16` (of the entries, both rounded to bfloat16) and
-        `relative_update`, the norm of the update over the norm of the base's weights. That is infinite where a base of
-        zeros changed, and NaN where it did not or where a weight is NaN.
+        `relative_update`, the norm of the update over the norm of the base's weights. That is infinite if a base of
+        zeros changed, and NaN if it did not or if a weight is NaN.
     """
     groups = changes.groupby(by if by else lambda _: 0)
     total = groups[SUMS].agg(lambda column: column.sum(skipna=False))  # a NaN must not drop out of the sum

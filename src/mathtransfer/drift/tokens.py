@@ -33,8 +33,8 @@ _LOOP_TOKENS = 24  # least length of all repeats in a completion that is said to
 def describe(table: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> pd.DataFrame:
     """The table of `token_drift` with `piece` (the token's text), its `class`, and `looping`.
 
-    `looping` marks the end of a completion where the same tokens come three times in a row or more, over at least 24
-    tokens: there both models are sure of the next token, which draws every mean towards zero. `top_tuned` and
+    `looping` marks the end of a completion in which the same tokens come three times in a row or more, over at least 24
+    tokens: both models are sure of the next token there, which draws every mean towards zero. `top_tuned` and
     `top_base` become texts.
     """
     ids = table["token"].tolist()

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _BLOCK_ENTRIES = 2**18  # entries of either checkpoint worked on at a time: 2 MB in float64, which stays in a cache
-
 _HEAD = "lm_head.weight"
 _KINDS = {
     "embed_tokens": "embedding",
@@ -48,9 +47,7 @@ class _Stored:
     shape: tuple[int, ...]
 
 
-def weight_changes(
-    base: str, tuned: str, *, base_revision: str | None = None, tuned_revision: str | None = None
-) -> pd.DataFrame:
+def weight_changes(base: str, tuned: str) -> pd.DataFrame:
     """How many entries of each tensor a fine-tuning changed, and by how much.
 
     An entry has changed if its two numbers differ in float32, which holds float16 and bfloat16 exactly. Two NaNs count
@@ -63,7 +60,6 @@ def weight_changes(
 
     Args:
         base, tuned: checkpoint folders (one file or shards), hub ids, or `miniature`.
-        base_revision, tuned_revision: the hub revisions to pin.
 
     Returns:
         One row a tensor, sorted by layer and name: `tensor`, `layer` (-1 outside the decoder layers), `kind` (such as
@@ -76,7 +72,7 @@ def weight_changes(
         ValueError: a checkpoint is an adapter, damaged, or stored in other numbers than float32, float16 and bfloat16;
             or the two do not have the same tensors.
     """
-    folders = _folder(base, base_revision), _folder(tuned, tuned_revision)
+    folders = _folder(base), _folder(tuned)
     before, after = (_stored_tensors(folder) for folder in folders)
     _align_output_projections(folders, (before, after))
     _check_same_tensors(before, after)
@@ -87,14 +83,14 @@ def weight_changes(
     return pd.DataFrame(rows).sort_values(["layer", "tensor"], ignore_index=True)
 
 
-def _folder(model: str, revision: str | None) -> Path:
+def _folder(model: str) -> Path:
     """The folder of a whole checkpoint, downloaded if it is a hub id."""
     from mathtransfer.models import checkpoints  # here, so that a chapter that reads tables starts without transformers
 
     name = checkpoints.resolve(model)
     if not Path(name).is_dir():
-        checkpoints.check_checkpoint(name, revision)  # refuses what is neither a folder nor on the hub
-        name = snapshot_download(name, revision=revision, allow_patterns=["*.safetensors", "*.json"])
+        checkpoints.check_checkpoint(name)  # refuses what is neither a folder nor on the hub
+        name = snapshot_download(name, allow_patterns=["*.safetensors", "*.json"])
     folder = Path(name)
     index = folder / "model.safetensors.index.json"
     shards = set(json.loads(index.read_text()).get("weight_map", {}).values()) if index.is_file() else set()
