@@ -20,7 +20,7 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mathtransfer.benchmarks.evaluate import evaluate
-from mathtransfer.drift import comparison, divergence, hidden_states
+from mathtransfer.drift import completions, divergence, hidden_states
 from mathtransfer.miniature.families import FAMILIES, distinct_problems
 from mathtransfer.models import checkpoints, readout
 from mathtransfer.models.readout import Readout
@@ -60,7 +60,7 @@ def miniature() -> None:
     encode = [(tokenizer(p.question).input_ids, tokenizer(f"answer {p.answer}").input_ids) for p in problems]
 
     def drift(batch_size: int) -> Callable[[], object]:
-        return lambda: comparison.token_drift(lambda: model, lambda: model, tokenizer, encode, batch_size=batch_size)
+        return lambda: completions.token_drift(lambda: model, lambda: model, tokenizer, encode, batch_size=batch_size)
 
     report("token drift, batches of 32", *_between("one text at a time", seconds(drift(32), drift(1))))
 

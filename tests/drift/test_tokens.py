@@ -14,7 +14,7 @@ from test_endings import by_brute_force
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from mathtransfer.drift import comparison, divergence, summaries, tokens
+from mathtransfer.drift import completions, divergence, summaries, tokens
 from mathtransfer.miniature import vocabulary
 from mathtransfer.miniature.families import FAMILIES, distinct_problems
 from mathtransfer.models import engines, prompting
@@ -49,7 +49,7 @@ def tuned(base):
 
 
 def drift(tuned, base, sequences, **options) -> pd.DataFrame:
-    return comparison.token_drift(lambda: tuned, lambda: base, vocabulary.build_tokenizer(), sequences, **options)
+    return completions.token_drift(lambda: tuned, lambda: base, vocabulary.build_tokenizer(), sequences, **options)
 
 
 def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
@@ -107,7 +107,7 @@ def test_one_model_after_the_other_gives_the_same(base, tuned, sequences, togeth
         return load
 
     gc.freeze()  # what the libraries hold need not be looked through each time
-    table = comparison.token_drift(loads(tuned), loads(base[0]), base[1], sequences, together=together, batch_size=2)
+    table = completions.token_drift(loads(tuned), loads(base[0]), base[1], sequences, together=together, batch_size=2)
     gc.unfreeze()
     assert alive == others
     assert_same(table, drift(tuned, base[0], sequences))

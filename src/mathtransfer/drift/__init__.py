@@ -3,8 +3,9 @@
 hidden_states.py  states of all layers, pooled in the forward pass
 latent.py         measures on them
 divergence.py     exact divergences of next-token distributions
+completions.py    two models on the same completions, token by token
 tokens.py         what kind of token it is
 weights.py        two checkpoints' tensors
 summaries.py      means over tokens and tensors, with intervals
-comparison.py     two models: by their states, by their tokens, and by everything at once
+comparison.py     all of it for two checkpoints
 """

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 _Array = NDArray[np.float64]
+States = dict[tuple, _Array]  # group of texts -> their pooled states, `(layers, texts, hidden)`
 _SUBSPACE = 5  # leading principal directions whose subspaces are compared
 LEAST_TEXTS = 8  # for measures with intervals
 _MEASURES = ("pc1", "pc2", "distance", "centroid_shift", "cka", "angle")
@@ -73,7 +74,31 @@ def sign_range(shift: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> tuple
     return float(distances.min()), centroid_distance(shift.abs())
 
 
-def measures(base: _Array, tuned: _Array, draws: int = _BOOTSTRAP, seed: int = 0) -> tuple[_Array, _Array]:
+def by_group(base: States, tuned: States, by: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two models' states of the same texts, measured group by group.
+
+    Args:
+        base, tuned: for every group of texts, such as `("math", "sums", "mean")`, the pooled states.
+        by: the columns that a group's name fills, such as `["group", "benchmark", "pool"]`.
+
+    Returns:
+        One number a measure, `metric, value, stderr, low, high, *by, n` (texts): the paper's d as `centroid_distance`,
+        and the means over layers of `centroid_shift`, `cka` and `angle`. And all measures of every layer, `layer,
+        metric, value, low, high, *by`. See `_measures` for what they are; intervals are 95%, over texts.
+
+    Raises:
+        ValueError: a group has fewer than eight texts, or the models' states differ in shape or have fewer than six
+            dimensions.
+    """
+    whole, layers = [], []
+    for group, before in base.items():
+        found, named = _measures(before, tuned[group]), dict(zip(by, group, strict=True))
+        whole.append(_over_layers(*found).assign(**named, n=before.shape[1]))
+        layers.append(_by_layer(*found).assign(**named))
+    return pd.concat(whole, ignore_index=True), pd.concat(layers, ignore_index=True)
+
+
+def _measures(base: _Array, tuned: _Array, draws: int = _BOOTSTRAP, seed: int = 0) -> tuple[_Array, _Array]:
     """All measures of each layer, and the same when the texts are drawn again with replacement.
 
     In this order:
@@ -95,9 +120,6 @@ def measures(base: _Array, tuned: _Array, draws: int = _BOOTSTRAP, seed: int = 0
 
     Returns:
         `(layers, measures)` and `(draws, layers, measures)`.
-
-    Raises:
-        ValueError: the shapes differ, or there are fewer than eight texts or six hidden dimensions.
     """
     _check_states(base, tuned, LEAST_TEXTS, _SUBSPACE + 1)
     texts = base.shape[1]
@@ -196,13 +218,13 @@ def _unbiased_hsic(first: _Array, second: _Array, counts: NDArray[np.int64]) -> 
     return (trace + total - 2 * (rows * columns * counts).sum(1) / (n - 2)) / (n * (n - 3))
 
 
-def over_layers(observed: _Array, resampled: _Array) -> pd.DataFrame:
+def _over_layers(observed: _Array, resampled: _Array) -> pd.DataFrame:
     """One number a measure: the paper's d from the signed shifts, and the means over layers of the others.
 
     A layer without a measure (nan) is left out, as are resamples in which another layer is without it.
 
     Args:
-        observed, resampled: from `measures`.
+        observed, resampled: from `_measures`.
 
     Returns:
         `metric` (`centroid_distance`, `centroid_shift`, `cka`, `angle`), `value`, `stderr` (standard deviation over the
@@ -222,8 +244,8 @@ def over_layers(observed: _Array, resampled: _Array) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "value", "stderr", "low", "high"])
 
 
-def by_layer(observed: _Array, resampled: _Array) -> pd.DataFrame:
-    """`layer, metric, value, low, high` of all measures, from `measures`; resamples without a measure are left out."""
+def _by_layer(observed: _Array, resampled: _Array) -> pd.DataFrame:
+    """`layer, metric, value, low, high` of all measures, from `_measures`; resamples without a measure are left out."""
     flat = pd.DataFrame(resampled.reshape(len(resampled), -1))
     low, high = flat.quantile([0.025, 0.975]).to_numpy().reshape(2, *observed.shape)
     rows = [

@@ -1,4 +1,4 @@
-"""Token drift: two models on one text, compared token by token (Sections 4.1 and 4.2)."""
+"""What kind of token it is, how it reads, and whether it is in text that repeats itself."""
 
 from __future__ import annotations
 
