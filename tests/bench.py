@@ -20,7 +20,7 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mathtransfer.benchmarks.evaluate import evaluate
-from mathtransfer.drift import divergence, hidden_states
+from mathtransfer.drift import completions, divergence, hidden_states
 from mathtransfer.miniature.families import FAMILIES, distinct_problems
 from mathtransfer.models import checkpoints, readout
 from mathtransfer.models.readout import Readout
@@ -60,7 +60,7 @@ def miniature() -> None:
     encode = [(tokenizer(p.question).input_ids, tokenizer(f"answer {p.answer}").input_ids) for p in problems]
 
     def drift(batch_size: int) -> Callable[[], object]:
-        return lambda: divergence.token_drift(lambda: model, lambda: model, encode, batch_size=batch_size)
+        return lambda: completions.token_drift(lambda: model, lambda: model, tokenizer, encode, batch_size=batch_size)
 
     report("token drift, batches of 32", *_between("one text at a time", seconds(drift(32), drift(1))))
 
@@ -130,7 +130,7 @@ def published_states(model: Qwen3ForCausalLM, texts: list[str], layers: int) -> 
 @torch.no_grad()
 def states() -> None:
     model, texts = prompts()
-    batches = hidden_states.batches(Words(), texts, 32)
+    batches = hidden_states._batches(Words(), texts, 32)
 
     def bare() -> None:
         for _, ids, mask in batches:
@@ -174,7 +174,7 @@ def _readouts(n: int) -> tuple[Readout, Readout, torch.Tensor]:
 @torch.no_grad()
 def divergences_time() -> None:
     tuned, base, observed = _readouts(TOKENS)
-    size = divergence.CHUNK_LOGITS // VOCABULARY
+    size = divergence._CHUNK_LOGITS // VOCABULARY
     buffer = torch.empty(size, VOCABULARY)
 
     def logits_alone() -> None:

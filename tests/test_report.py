@@ -30,7 +30,7 @@ from transformers import (
 from mathtransfer import GROUPS, report
 from mathtransfer.__main__ import main
 from mathtransfer.benchmarks import evaluate
-from mathtransfer.models import engines
+from mathtransfer.models import checkpoints, engines
 from mathtransfer.pages import charts
 
 FILES = {"report.html", "report.json", "tokens.parquet", "layers.csv", "manifest.json", "identity.json"}
@@ -139,6 +139,14 @@ def read(folder) -> dict:
     return data
 
 
+@pytest.fixture(scope="module")
+def made(pair, tmp_path_factory):
+    """One report of the pair on all prompts, for the tests that ask no other."""
+    folder = tmp_path_factory.mktemp("made")
+    make(*pair, written(folder / "prompts.txt", PROMPTS), folder / "out")
+    return folder / "out"
+
+
 def values(data: dict) -> dict[tuple[str, str], float]:
     return {(finding["group"], finding["measure"]): finding["value"] for finding in data["findings"]}
 
@@ -150,6 +158,7 @@ def sentences(data: dict) -> str:
 # --- what it says
 
 
+@pytest.mark.slow
 def test_the_command_line_on_the_miniature(base, tmp_path):
     tuned = save(tmp_path / "tuned", tune(base[0], 0.3), base[1])
     command = [sys.executable, "-m", "mathtransfer", "report", "miniature", tuned, "--suite", "miniature", "--n", "3"]
@@ -185,7 +194,7 @@ def test_findings_by_torch_and_numpy(tmp_path, prompts, kind, tied):
         base.model.norm.weight[:4] = tuned.model.norm.weight[:4]
     folders = save(tmp_path / "base", base, tokenizer), save(tmp_path / "tuned", tuned, tokenizer)
     data = make(*folders, prompts, tmp_path / "out")
-    found, group = values(data), report.EVERYTHING
+    found, group = values(data), report._EVERYTHING
 
     before, after = (torch.cat([p.detach().flatten() for p in model.parameters()]).double() for model in (base, tuned))
     assert found["all", "changed weights"] == pytest.approx(100 * (before != after).double().mean().item())
@@ -217,7 +226,7 @@ def test_findings_by_torch_and_numpy(tmp_path, prompts, kind, tied):
     assert 0 < found[group, "cka"] < 1
 
 
-def test_groups_of_prompts(tmp_path, pair):
+def test_groups_of_prompts(tmp_path, pair, made):
     """A small group is compared token by token, but not by its hidden states; the page says so."""
     lines = ["thus", "", "# mine", *PROMPTS[:5], "# {short} 100%", "we know", "so", "# mine", *PROMPTS[5:]]
     data = make(*pair, written(tmp_path / "prompts.txt", lines), tmp_path / "out")
@@ -232,9 +241,8 @@ def test_groups_of_prompts(tmp_path, pair):
     assert all(f"Left out: {reason}." in page for reason in data["left_out"])
     assert sentences(data).count("[no interval from one prompt]") == 2
     assert "On {short} 100%, the tuned model" in page
-    alone = make(*pair, written(tmp_path / "mine.txt", PROMPTS), tmp_path / "alone")
     for measure in ("centroid_shift", "cka"):
-        assert found["mine", measure] == pytest.approx(values(alone)["all prompts", measure], rel=1e-5)
+        assert found["mine", measure] == pytest.approx(values(read(made))["all prompts", measure], rel=1e-5)
 
 
 def test_a_single_prompt_has_no_intervals(tmp_path, pair):
@@ -279,9 +287,9 @@ def test_a_model_against_itself(tmp_path, pair, prompts):
     assert '"No weight changed"' in page and '"No token moved"' in page
 
 
-def test_one_by_one_finds_the_same(tmp_path, pair, prompts, monkeypatch):
+def test_one_by_one_finds_the_same(tmp_path, pair, prompts, made, monkeypatch):
     """And no model is there when another is loaded."""
-    given, alive, load = [], [], report.models.load_model
+    given, alive, load = [], [], checkpoints.load_model
 
     def watched(name):
         gc.collect()
@@ -290,24 +298,22 @@ def test_one_by_one_finds_the_same(tmp_path, pair, prompts, monkeypatch):
         given.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(report.models, "load_model", watched)
-    both = make(*pair, prompts, tmp_path / "both")
-    assert max(alive) == 1
-    alive.clear()
+    monkeypatch.setattr(checkpoints, "load_model", watched)
+    gc.freeze()  # what the libraries hold need not be looked through each time
     single = make(*pair, prompts, tmp_path / "single", "--one-by-one")
-    assert set(alive) == {0}
-    for one, other in zip(both["findings"], single["findings"], strict=True):
+    gc.unfreeze()
+    assert alive == [0] * 5
+    for one, other in zip(read(made)["findings"], single["findings"], strict=True):
         numbers = ([finding.pop(name) for name in ("value", "low", "high")] for finding in (one, other))
         np.testing.assert_allclose(*(np.array(own, dtype=float) for own in numbers), rtol=1e-4, atol=1e-4)
         assert one.pop("sentence") and other.pop("sentence") and one == other
 
 
-def test_shards_make_no_difference(tmp_path, pair, prompts):
+def test_shards_make_no_difference(tmp_path, pair, prompts, made):
     model = AutoModelForCausalLM.from_pretrained(pair[1])
     shards = save(tmp_path / "shards", model, byte_level(), max_shard_size="4KB")
     assert len(list((tmp_path / "shards").glob("model-*.safetensors"))) > 2
-    whole, parts = (make(pair[0], tuned, prompts, tmp_path / f"out{len(tuned)}") for tuned in (pair[1], shards))
-    assert whole["findings"] == parts["findings"]
+    assert make(pair[0], shards, prompts, tmp_path / "out")["findings"] == read(made)["findings"]
 
 
 def test_an_output_projection_that_was_untied(tmp_path, prompts):
@@ -321,9 +327,8 @@ def test_an_output_projection_that_was_untied(tmp_path, prompts):
     data = make(*folders, prompts, tmp_path / "out")
     size, head = sum(p.numel() for p in tuned.parameters()), tuned.lm_head.weight.numel()
     assert values(data)["all", "changed weights"] == pytest.approx(100 * head / size)
-    assert f"of the {size:,} weights" in sentences(
-        data
-    ) and "the kind output projection changed most (50%)" in sentences(data)
+    assert f"of the {size:,} weights" in sentences(data)
+    assert "the kind output projection changed most (50%)" in sentences(data)
     assert values(data)["all prompts", "kl"] > 1e-3 and values(data)["all prompts", "centroid_shift"] == 0
 
 
@@ -337,7 +342,7 @@ def test_padded_embeddings_are_compared_where_the_sizes_agree(tmp_path, prompts,
     refused(capsys, tmp_path, message, pair[0], folders[1], "--prompts", prompts)
 
 
-def test_the_chat_template(tmp_path, pair, prompts, capsys):
+def test_the_chat_template(tmp_path, pair, prompts, made, capsys):
     """What it makes of the prompts is what would come of writing it around them."""
     message = "the tokenizer has no chat template"
     refused(capsys, tmp_path, message, *pair, "--prompts", prompts, "--chat")
@@ -345,9 +350,10 @@ def test_the_chat_template(tmp_path, pair, prompts, capsys):
     template = "{% for turn in messages %}{{ turn['role'] }}: {{ turn['content'] }}!{% endfor %}"
     (tuned / "chat_template.jinja").write_text(template + "{% if add_generation_prompt %} reply:{% endif %}")
     around = written(tmp_path / "around.txt", [f"user: {prompt}! reply:" for prompt in PROMPTS])
-    for name, *how in [("chat", prompts, "--chat"), ("around", around), ("plain", prompts)]:
-        make(pair[0], tuned, how[0], tmp_path / name, *how[1:])
-    chat, around, plain = (pd.read_parquet(tmp_path / name / "tokens.parquet") for name in ("chat", "around", "plain"))
+    make(pair[0], tuned, prompts, tmp_path / "chat", "--chat")
+    make(pair[0], tuned, around, tmp_path / "around")
+    folders = (tmp_path / "chat", tmp_path / "around", made)
+    chat, around, plain = (pd.read_parquet(folder / "tokens.parquet") for folder in folders)
     pd.testing.assert_frame_equal(chat, around)
     assert chat["token"].tolist() != plain["token"].tolist()
 
@@ -355,11 +361,11 @@ def test_the_chat_template(tmp_path, pair, prompts, capsys):
 def test_reading_prompts(tmp_path):
     path = tmp_path / "prompts.txt"
     path.write_bytes("\ufeff# one\r\n a \r\n\r\n#tag\r\n#  two words \r\nb\u2028c\r\n# none\r\n# one\r\nd".encode())
-    assert report.read_prompts(path).values.tolist() == [
+    assert report._read_prompts(path).values.tolist() == [
         ["one", "a"], ["one", "#tag"], ["two words", "b\u2028c"], ["one", "d"],
     ]  # fmt: skip
     path.write_text("a\n# one\nb")
-    assert report.read_prompts(path)["group"].tolist() == ["all prompts", "one"]
+    assert report._read_prompts(path)["group"].tolist() == ["all prompts", "one"]
 
 
 # --- what it refuses
@@ -433,7 +439,7 @@ def test_a_training_that_diverged(tmp_path, pair, prompts, capsys, number):
     refused(capsys, tmp_path, message, pair[0], diverged, "--prompts", prompts)
 
 
-def test_a_hub_id_that_cannot_be_had(tmp_path, pair, prompts, capsys):
+def test_a_hub_id_out_of_reach(tmp_path, pair, prompts, capsys):
     message = "the hub cannot be reached and the model owner/nothing is not in the local cache"
     refused(capsys, tmp_path, message, "owner/nothing", pair[1], "--prompts", prompts)
 
@@ -480,7 +486,7 @@ def test_numbers_below_one(tmp_path, pair, prompts, capsys, option):
     ("there", "message"),
     [
         (["out/thesis.tex"], "out holds thesis.tex, which no run wrote there"),
-        (["out/manifest.json", "out/report.html", "out/notes"], "out holds notes"),
+        (["out/manifest.json", "out/report.html"], "out holds manifest.json, which no run wrote there"),
         (["out"], "out is a file"),
         (["out.partial/thesis.tex"], "out.partial holds thesis.tex"),
     ],
@@ -492,14 +498,16 @@ def test_what_others_wrote_is_left_alone(tmp_path, pair, prompts, capsys, there,
     refused(capsys, tmp_path, message, *pair, "--prompts", prompts)
 
 
-def test_a_report_is_replaced_once_the_next_is_whole(tmp_path, pair, prompts, capsys):
-    """Also with the slash that a shell puts behind a folder's name."""
-    first = make(*pair, prompts, tmp_path / "out")
+def test_a_report_is_replaced_once_the_next_is_whole(tmp_path, pair, prompts, made, capsys):
+    """Also with the slash that a shell puts behind a folder's name; and not if somebody keeps a file in it."""
+    first = read(shutil.copytree(made, tmp_path / "out"))
+    (tmp_path / "out" / "notes").write_text("mine")
+    refused(capsys, tmp_path, "out holds notes, which no run wrote there", *pair, "--prompts", prompts)
+    (tmp_path / "out" / "notes").unlink()
     refused(capsys, tmp_path, "no file of prompts", *pair, "--prompts", tmp_path / "nothing")
     refused(capsys, tmp_path, "no chat template", *pair, "--prompts", prompts, "--chat")
-    assert (
-        main(["report", pair[0], pair[0], "--prompts", prompts, "--max-tokens", "8", "--out", f"{tmp_path}/out/"]) == 0
-    )
+    asked = ["report", pair[0], pair[0], "--prompts", prompts, "--max-tokens", "8", "--out", f"{tmp_path}/out/"]
+    assert main(asked) == 0
     assert values(read(tmp_path / "out"))["all", "changed weights"] == 0 < values(first)["all", "changed weights"]
     assert not (tmp_path / "out.partial").exists()
 
@@ -516,9 +524,8 @@ def headings(page) -> list[str]:
     return page.locator("h2").all_inner_texts()
 
 
-def test_the_page_needs_no_network(tmp_path, pair, prompts, show):
-    data = make(*pair, prompts, tmp_path / "out")
-    page = show(tmp_path / "out")
+def test_the_page_needs_no_network(made, show):
+    data, page = read(made), show(made)
     page.locator(".vega-embed svg").nth(4).wait_for()
     assert page.locator(".vega-embed svg").count() == page.locator(".chart").count() == 5
     for chart in page.locator(".vega-embed svg").all():

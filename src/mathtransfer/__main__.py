@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command says; 2 with one sentence if what was asked for cannot be had."""
+    """Do what the command says; 2, with one sentence on standard error, if that is not possible."""
     parser = argparse.ArgumentParser(prog="mathtransfer")
     commands = parser.add_subparsers(required=True)
     _add_report(commands.add_parser("report", help="compare two checkpoints with the same tokenizer"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from mathtransfer.models import checkpoints, engines
 from mathtransfer.pages.findings import Finding, findings
 from mathtransfer.pages.report_page import figures, page
 
-EVERYTHING = "all prompts"  # the group of prompts that have none
+_EVERYTHING = "all prompts"  # the group of prompts that have none
 
 
 def run(
@@ -42,7 +42,7 @@ def run(
 
     Args:
         out: the run folder to write: `report.html`, `report.json`, tables and manifest.
-        prompts, suite, n: see `choose_prompts`.
+        prompts, suite, n: see `_choose_prompts`.
         scores: also score both models on the suite.
         settings: as `compare` takes them.
 
@@ -52,7 +52,7 @@ def run(
     """
     if scores and not suite:
         raise ValueError("scores need a suite: name one, or leave scores out")
-    chosen = choose_prompts(prompts, suite, n)
+    chosen = _choose_prompts(prompts, suite, n)
     for model in (base, tuned):
         checkpoints.check_checkpoint(checkpoints.resolve(model))
     asked = {"base": base, "tuned": tuned, "prompts": prompts, "suite": suite, "n": n, "scores": scores, **settings}
@@ -61,7 +61,7 @@ def run(
         tables = _tables(found)
         if scores:
             print(f"scores on the suite {suite}", flush=True)
-            tables |= vars(_scores(base, tuned, suite, chosen, settings.get("seed", 0)))
+            tables |= _scores(base, tuned, suite, chosen, settings.get("seed", 0))
         said, drawn = findings(found, tables), figures(found, tables)
         _write(folder, base, tuned, found, tables, said, drawn)
     return found, said, drawn
@@ -70,7 +70,7 @@ def run(
 # --- prompts
 
 
-def read_prompts(path: str | Path) -> pd.DataFrame:
+def _read_prompts(path: str | Path) -> pd.DataFrame:
     """Prompts from a text file, one a line; a line that begins with `# ` names the group of those below it.
 
     Returns:
@@ -82,7 +82,7 @@ def read_prompts(path: str | Path) -> pd.DataFrame:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file of prompts {str(path)!r}: give a text file with one prompt a line")
-    group, rows = EVERYTHING, []
+    group, rows = _EVERYTHING, []
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -97,7 +97,7 @@ def read_prompts(path: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["group", "prompt"])
 
 
-def choose_prompts(file: str, suite: str, n: int) -> pd.DataFrame:
+def _choose_prompts(file: str, suite: str, n: int) -> pd.DataFrame:
     """`group, prompt` from a file or from a suite, whichever is named.
 
     Args:
@@ -108,7 +108,7 @@ def choose_prompts(file: str, suite: str, n: int) -> pd.DataFrame:
     """
     if bool(file) == bool(suite):
         raise ValueError("name either a suite or a text file of prompts, and not both")
-    return read_prompts(file) if file else evaluate.prompts(suite, list(GROUPS), evaluate.Asking(n=n))
+    return _read_prompts(file) if file else evaluate.prompts(suite, list(GROUPS), evaluate.Asking(n=n))
 
 
 # --- what was measured, summed up
@@ -135,18 +135,8 @@ def _tables(found: Comparison) -> dict[str, pd.DataFrame]:
 # --- scores
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Both models' scores on a suite.
-
-    `gains` has `group, benchmark, base_score, tuned_score, gain, low, high`; `indices` is of `transferability`.
-    """
-
-    gains: pd.DataFrame
-    indices: pd.DataFrame
-
-
-def _scores(base: str, tuned: str, suite: str, prompts: pd.DataFrame, seed: int) -> Scores:
+def _scores(base: str, tuned: str, suite: str, prompts: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
+    """Both models on a suite: `gains` (`group, benchmark, base_score, tuned_score, gain, low, high`) and `indices`."""
     tokenizer = checkpoints.load_tokenizer(tuned)
     n = int(prompts.groupby("benchmark").size().max())
     answers = []
@@ -166,7 +156,7 @@ def _scores(base: str, tuned: str, suite: str, prompts: pd.DataFrame, seed: int)
         rows.append((group, benchmark, own["base"].mean(), own["tuned"].mean(), gain, low, high))
     columns = ["group", "benchmark", "base_score", "tuned_score", "gain", "low", "high"]
     indices = transfer.transferability(answers, {"tuned": "base"}, "per_model")
-    return Scores(pd.DataFrame(rows, columns=columns), indices)
+    return {"gains": pd.DataFrame(rows, columns=columns), "indices": indices}
 
 
 # --- the files

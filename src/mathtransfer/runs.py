@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 
 PACKAGE = Path(__file__).parent
@@ -25,7 +24,7 @@ PACKAGE = Path(__file__).parent
 _IDENTITY, _MANIFEST = "identity.json", "manifest.json"
 # The folder of what is needed to resume a run, and its name while it is deleted.
 RESUME, _RESUMED = "resume", "resumed"
-_LIBRARIES = ("torch", "transformers", "trl", "lm_eval", "scikit-learn", "pandas")
+_LIBRARIES = ("torch", "transformers", "trl", "lm_eval", "scipy", "pandas")
 # The columns of every tidy table, in this order.
 TIDY = ["model", "base", "setting", "seed", "tier", "suite", "group", "benchmark", "metric", "value", "stderr", "n"]
 
@@ -69,6 +68,8 @@ def sources(notebook: Path) -> list[Path]:
 
     If it imports what fills templates, all templates are among them.
     """
+    import nbformat  # here, because it takes most of a second and only the pipeline asks for sources
+
     cells = nbformat.read(notebook, as_version=4).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     without_magics = re.sub(r"^(\s*)[%!].*$", r"\1pass", code, flags=re.MULTILINE)

@@ -73,7 +73,7 @@ def test_everything_by_scipy_in_float64(monkeypatch, vocabulary, kind, biased):
         kind(a, b)
     bias = bias if biased else torch.zeros(vocabulary)
     observed = torch.randint(vocabulary, (ROWS,))
-    found = divergences(read(a, bias if biased else None), read(b, bias if biased else None), observed, top=5)
+    found = divergences(read(a, bias if biased else None), read(b, bias if biased else None), observed)
     found = {name: values.numpy() for name, values in found.items()}
     a, b = (a + bias).double().numpy(), (b + bias).double().numpy()
     log_p, log_q = log_softmax(a, axis=1), log_softmax(b, axis=1)
@@ -146,13 +146,13 @@ def test_a_model_does_not_differ_from_itself(dtype):
 @pytest.mark.parametrize(
     "pieces",
     [
-        {"CHUNK_LOGITS": 1},
-        {"CHUNK_LOGITS": 7 * 700},
-        {"ROWS": 1},
-        {"ROWS": 5},
+        {"_CHUNK_LOGITS": 1},
+        {"_CHUNK_LOGITS": 7 * 700},
+        {"_ROWS": 1},
+        {"_ROWS": 5},
         {"BLOCK": 37},
-        {"GROUP": 7},
-        {"GROUP": 10**6},
+        {"_MAXIMA": 7},
+        {"_MAXIMA": 10**6},
     ],
     ids=str,
 )
@@ -192,7 +192,7 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_logits_of_a_chunk_at_most_are_held(monkeypatch, dtype):
     tokens, vocabulary, chunk = 60, 3000, 5
-    monkeypatch.setattr(divergence, "CHUNK_LOGITS", chunk * vocabulary + 1)
+    monkeypatch.setattr(divergence, "_CHUNK_LOGITS", chunk * vocabulary + 1)
     tuned, base = (random_readout(tokens, vocabulary, 4, dtype) for _ in range(2))
     with Largest() as largest:
         divergences(tuned, base, torch.arange(tokens))

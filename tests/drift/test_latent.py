@@ -90,13 +90,6 @@ def test_published_states_are_the_authors_procedure(model, base):
     assert np.abs(own - expected).max() > 0.1 * np.abs(expected).max()  # padding does change these
 
 
-def test_a_file_holds_the_same_states(base, tmp_path):
-    stored = hidden_states.pooled_states(*base, TEXTS, store=tmp_path / "states.npy")
-    expected = hidden_states.pooled_states(*base, TEXTS)
-    np.testing.assert_array_equal(stored, expected)
-    np.testing.assert_array_equal(np.load(tmp_path / "states.npy"), expected)
-
-
 @pytest.mark.parametrize("states", [hidden_states.pooled_states, hidden_states.published_states])
 def test_one_pass_a_batch_and_one_layer_at_a_time(base, states):
     """No state is kept once the next layer has it, and no hook stays; transformers itself holds the embedding."""
@@ -119,18 +112,17 @@ def test_one_pass_a_batch_and_one_layer_at_a_time(base, states):
     assert not any(layer._forward_pre_hooks for layer in model.model.layers)
 
 
-def test_texts_without_tokens_are_refused(base, tmp_path):
+def test_texts_without_tokens_are_refused(base):
     for texts in ([], ["red", ""]):
         with pytest.raises(ValueError, match="at least one token"):
-            hidden_states.pooled_states(*base, texts, store=tmp_path / "states.npy")
-        assert not list(tmp_path.iterdir())
+            hidden_states.pooled_states(*base, texts)
     for texts in ([], [""]):
         with pytest.raises(ValueError, match="no text has a token"):
             hidden_states.published_states(*base, texts)
 
 
 def test_a_tokenizer_without_a_padding_token(base):
-    """Our states never see padding; the published ones average it, and cannot be had."""
+    """Our states never see padding; the published ones average it, and are refused."""
     model, tokenizer = base
     bare = copy.deepcopy(tokenizer)
     bare.pad_token = None
@@ -199,16 +191,16 @@ def test_a_move_across_the_first_component_is_found_whole():
 def test_measures_have_the_components_and_signs_of_pca_shift(hidden):
     """With other signs the paper's d would be another number, see below."""
     base, tuned = two_models(layers=8, texts=20, hidden=hidden)
-    observed, resampled = latent.measures(base, tuned)
+    observed, resampled = latent._measures(base, tuned)
     shift = latent.pca_shift(base, tuned)
     np.testing.assert_allclose(observed[:, :3], shift[["pc1", "pc2", "distance"]], rtol=1e-8)
-    whole = latent.over_layers(observed, resampled).set_index("metric")["value"]
+    whole = latent._over_layers(observed, resampled).set_index("metric")["value"]
     assert whole["centroid_distance"] == pytest.approx(latent.centroid_distance(shift))
 
 
 def test_centroid_shift_and_angle_by_sklearn_and_scipy():
     base, tuned = two_models()
-    observed, _ = latent.measures(base, tuned, draws=1)
+    observed, _ = latent._measures(base, tuned, draws=1)
     for layer in range(3):
         found = observed[layer, [DISTANCE, SHIFT, ANGLE]]
         np.testing.assert_allclose(found, by_sklearn(base[layer], tuned[layer]), rtol=1e-6)
@@ -219,7 +211,7 @@ def test_a_large_layer_does_not_count_more():
     """As layers grow with depth in a transformer; the paper's distance grows with them."""
     base, tuned = two_models()
     scale = np.array([1.0, 1000.0, 1e-8])[:, None, None]
-    before, after = (latent.measures(*pair, draws=1)[0] for pair in ((base, tuned), (base * scale, tuned * scale)))
+    before, after = (latent._measures(*pair, draws=1)[0] for pair in ((base, tuned), (base * scale, tuned * scale)))
     np.testing.assert_allclose(after[:, [SHIFT, CKA]], before[:, [SHIFT, CKA]], rtol=1e-8)
     np.testing.assert_allclose(after[:, DISTANCE], before[:, DISTANCE] * scale[:, 0, 0], rtol=1e-8)
 
@@ -255,7 +247,7 @@ def test_other_axes_of_the_hidden_space_change_signs_at_most():
     """A rotation of both models' states, by which scikit-learn and LAPACK choose other signs."""
     base, tuned = two_models()
     turn = rotation(9)
-    straight, turned = latent.measures(base, tuned, draws=20), latent.measures(base @ turn, tuned @ turn, draws=20)
+    straight, turned = latent._measures(base, tuned, draws=20), latent._measures(base @ turn, tuned @ turn, draws=20)
     for one, other in zip(straight, turned, strict=True):
         np.testing.assert_allclose(other[..., DISTANCE:], one[..., DISTANCE:], rtol=1e-6)
         np.testing.assert_allclose(np.abs(other[..., :2]), np.abs(one[..., :2]), rtol=1e-6)
@@ -290,30 +282,31 @@ def test_debiased_cka_is_the_u_statistic(n):
     other = one + rng.normal(size=(n, 3))
     k, m = gram(one), gram(other)
     expected = hsic_by_tuples(k, m) / np.sqrt(hsic_by_tuples(k, k) * hsic_by_tuples(m, m))
-    assert latent.debiased_cka(hollow(k), hollow(m)) == pytest.approx(expected)
-    both = latent.debiased_cka(np.stack([hollow(k)] * 2), np.stack([hollow(m), hollow(k)]))
-    np.testing.assert_allclose(both, [expected, 1])
-    assert np.isnan(latent.debiased_cka(hollow(k), np.zeros((n, n))))
+    once = np.ones((1, n), int)
+    assert latent._debiased_cka(hollow(k), hollow(m), once) == pytest.approx(expected)
+    assert latent._debiased_cka(hollow(k), hollow(k), once) == pytest.approx(1)
+    assert np.isnan(latent._debiased_cka(hollow(k), np.zeros((n, n)), once))
 
 
 def test_independent_noise_is_not_alike():
     """Where there are more dimensions than texts, CKA without correction finds noise alike; so would repeated texts."""
     rng = np.random.default_rng(0)
     base, tuned = rng.normal(size=(2, 4, 30, 60))
-    observed, resampled = latent.measures(base, tuned)
+    observed, resampled = latent._measures(base, tuned)
     k, m = gram(base[0]), gram(tuned[0])
     naive = (k * m).sum() / np.sqrt((k**2).sum() * (m**2).sum())
     assert naive > 0.6
     assert np.abs(observed[:, CKA]).max() < 0.1
     assert np.abs(resampled[..., CKA].mean(0)).max() < 0.1
     rows = drawn(30, 1, 0)[0]
-    repeated = latent.debiased_cka(hollow(gram(base[0, rows])), hollow(gram(tuned[0, rows])))
+    copies = hollow(gram(base[0, rows])), hollow(gram(tuned[0, rows]))
+    repeated = latent._debiased_cka(*copies, np.ones((1, 30), int))
     assert repeated > 0.3  # what the resamples would say if a text's copies were compared
 
 
 def test_a_rotated_and_scaled_copy_is_the_same_representation():
     base, _ = two_models()
-    observed, resampled = latent.measures(base, 7 * base @ rotation(9) + 2, draws=5)
+    observed, resampled = latent._measures(base, 7 * base @ rotation(9) + 2, draws=5)
     np.testing.assert_allclose(observed[:, CKA], 1)
     np.testing.assert_allclose(resampled[..., CKA], 1)
     assert (observed[:, ANGLE] > 5).all()  # the directions have turned
@@ -325,25 +318,17 @@ def test_a_rotated_and_scaled_copy_is_the_same_representation():
 @pytest.mark.parametrize("hidden", [9, 100])
 def test_a_model_has_no_drift_from_itself(hidden):
     base, _ = two_models(hidden=hidden)
-    for found in latent.measures(base, base.copy()):
+    for found in latent._measures(base, base.copy()):
         assert (found[..., [PC1, PC2, DISTANCE, SHIFT]] == 0).all()
         np.testing.assert_allclose(found[..., CKA], 1)
         assert (found[..., ANGLE] < 1e-4).all()
 
 
-def test_coordinates_of_the_span_change_nothing(monkeypatch):
-    base, tuned = two_models(texts=12, hidden=50)
-    assert latent._in_their_span(base[0], tuned[0])[0].shape == (12, 24)
-    short = latent.measures(base, tuned, draws=30)
-    monkeypatch.setattr(latent, "_in_their_span", lambda *states: states)
-    for one, other in zip(short, latent.measures(base, tuned, draws=30), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
-
-
-def test_a_resample_is_measured_like_new_texts():
-    """By scikit-learn on repeated rows; the components follow the observed ones."""
-    base, tuned = two_models()
-    _, resampled = latent.measures(base, tuned, draws=4, seed=3)
+@pytest.mark.parametrize("hidden", [9, 90])  # fewer and more dimensions than texts
+def test_a_resample_is_measured_like_new_texts(hidden):
+    """By scikit-learn on repeated rows, to 1e-6; the components follow the observed ones."""
+    base, tuned = two_models(hidden=hidden)
+    _, resampled = latent._measures(base, tuned, draws=4, seed=3)
     assert resampled.shape == (4, 3, 6)
     for draw, rows in enumerate(drawn(40, 4, seed=3)):
         for layer in range(3):
@@ -355,13 +340,37 @@ def test_a_resample_is_measured_like_new_texts():
             np.testing.assert_allclose(found[:2], again @ (after.mean(0) - before.mean(0)), rtol=1e-8)
 
 
+def test_cka_of_a_resample_by_tuples():
+    """Over all ordered choices of four of the texts drawn; a text and its copy count as nothing."""
+    base, tuned = two_models(texts=8)
+    _, resampled = latent._measures(base, tuned, draws=5, seed=2)
+    for draw, rows in enumerate(drawn(8, 5, seed=2)):
+        for layer in range(3):
+            k, m = (gram(states[layer])[np.ix_(rows, rows)] * (rows[:, None] != rows) for states in (base, tuned))
+            expected = hsic_by_tuples(k, m) / np.sqrt(np.abs(hsic_by_tuples(k, k) * hsic_by_tuples(m, m)))
+            assert resampled[draw, layer, CKA] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_resample_of_fewer_than_five_texts(monkeypatch):
+    """It varies in three directions: all measures but the angle are there."""
+    base, tuned = two_models(texts=8)
+    rows = np.array([[0, 0, 3, 3, 3, 5, 6, 6]])
+    monkeypatch.setattr(np.random, "default_rng", lambda _: type("", (), {"integers": lambda *_, **__: rows}))
+    (found,) = latent._measures(base, tuned, draws=1)[1]
+    pca = PCA(2).fit(base[0, rows[0]])
+    move = pca.components_ @ (tuned[0, rows[0]].mean(0) - base[0, rows[0]].mean(0))
+    assert found[0, SHIFT] == pytest.approx(np.linalg.norm(move / np.sqrt(pca.explained_variance_)), rel=1e-8)
+    assert np.isnan(found[:, ANGLE]).all() and np.isfinite(found[:, :ANGLE]).all()
+
+
 def test_resamples_repeat_by_seed():
     base, tuned = two_models()
-    first, again, other = (latent.measures(base, tuned, draws=5, seed=seed)[1] for seed in (1, 1, 2))
+    first, again, other = (latent._measures(base, tuned, draws=5, seed=seed)[1] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).all()
 
 
+@pytest.mark.slow
 def test_intervals_hold_a_known_shift():
     """A move of 3 along the first direction (deviation 5) and 2 along the second (deviation 2.5), 80 times over."""
     truth = {"centroid_distance": np.hypot(3, 2), "centroid_shift": np.hypot(3 / 5, 2 / 2.5)}
@@ -370,7 +379,7 @@ def test_intervals_hold_a_known_shift():
     for seed in range(80):
         base = rng.normal(size=(1, 60, 6)) * [5, 2.5, 0.5, 0.5, 0.5, 0.5]
         tuned = base + np.array([3, 2, 0, 0, 0, 0]) + rng.normal(size=base.shape)
-        table = latent.over_layers(*latent.measures(base, tuned, seed=seed)).set_index("metric")
+        table = latent._over_layers(*latent._measures(base, tuned, seed=seed)).set_index("metric")
         for metric, value in truth.items():
             held[metric] += table.loc[metric, "low"] <= value <= table.loc[metric, "high"]
     assert all(0.85 * 80 <= count < 80 for count in held.values()), held
@@ -381,8 +390,8 @@ def test_intervals_hold_a_known_shift():
 
 def test_over_layers_by_hand():
     base, tuned = two_models()
-    observed, resampled = latent.measures(base, tuned, draws=50)
-    table = latent.over_layers(observed, resampled).set_index("metric")
+    observed, resampled = latent._measures(base, tuned, draws=50)
+    table = latent._over_layers(observed, resampled).set_index("metric")
     assert list(table.index) == ["centroid_distance", "centroid_shift", "cka", "angle"]
     assert list(table.columns) == ["value", "stderr", "low", "high"]
 
@@ -401,18 +410,18 @@ def test_every_resample_is_a_mean_over_the_same_layers():
     rng = np.random.default_rng(0)
     observed, resampled = rng.normal(size=(3, 6)), rng.normal(size=(30, 3, 6))
     observed[0] = resampled[:10, 0] = resampled[7, 1] = np.nan
-    found = latent.over_layers(observed, resampled)
-    expected = latent.over_layers(observed[1:], np.delete(resampled[:, 1:], 7, axis=0))
+    found = latent._over_layers(observed, resampled)
+    expected = latent._over_layers(observed[1:], np.delete(resampled[:, 1:], 7, axis=0))
     pd.testing.assert_frame_equal(found, expected)
 
 
 def test_by_layer_has_every_layer_and_measure_once():
-    observed, resampled = latent.measures(*two_models(), draws=50)
-    table = latent.by_layer(observed, resampled)
+    observed, resampled = latent._measures(*two_models(), draws=50)
+    table = latent._by_layer(observed, resampled)
     assert list(table.columns) == ["layer", "metric", "value", "low", "high"]
     assert len(table) == len(table.drop_duplicates(["layer", "metric"])) == 3 * 6
     for row in table.itertuples():
-        measure = latent.MEASURES.index(row.metric)
+        measure = latent._MEASURES.index(row.metric)
         assert row.value == observed[row.layer, measure]
         draws = resampled[:, row.layer, measure]
         np.testing.assert_allclose([row.low, row.high], np.quantile(draws, [0.025, 0.975]))
@@ -434,11 +443,11 @@ def test_texts_that_end_alike_have_no_first_layer(base):
     assert (before[0] == before[0, 0]).all() and (before[0] != after[0]).any()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        observed, resampled = latent.measures(before, after, draws=20)
-        table, layers = latent.over_layers(observed, resampled), latent.by_layer(observed, resampled)
+        observed, resampled = latent._measures(before, after, draws=20)
+        table, layers = latent._over_layers(observed, resampled), latent._by_layer(observed, resampled)
     assert np.isnan(observed[0]).all() and np.isnan(resampled[:, 0]).all()
     assert np.isfinite(observed[1:]).all() and np.isfinite(resampled[:, 1:]).all()
-    pd.testing.assert_frame_equal(table, latent.over_layers(observed[1:], resampled[:, 1:]))
+    pd.testing.assert_frame_equal(table, latent._over_layers(observed[1:], resampled[:, 1:]))
     assert layers.query("layer == 0")[["value", "low", "high"]].isna().all(axis=None)
 
 
@@ -451,17 +460,17 @@ def test_which_measure_needs_which_model_to_vary(constant):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         missing = {
-            name: [measure for measure, value in zip(latent.MEASURES, found[0], strict=True) if np.isnan(value)]
+            name: [measure for measure, value in zip(latent._MEASURES, found[0], strict=True) if np.isnan(value)]
             for name, (found, _) in {
-                "base": latent.measures(still, tuned, draws=2),
-                "tuned": latent.measures(base, still, draws=2),
-                "few in base": latent.measures(three, tuned, draws=2),
-                "few in tuned": latent.measures(base, three, draws=2),
+                "base": latent._measures(still, tuned, draws=2),
+                "tuned": latent._measures(base, still, draws=2),
+                "few in base": latent._measures(three, tuned, draws=2),
+                "few in tuned": latent._measures(base, three, draws=2),
             }.items()
         }
-        nothing = latent.over_layers(*latent.measures(still, tuned, draws=3))
+        nothing = latent._over_layers(*latent._measures(still, tuned, draws=3))
     assert missing == {
-        "base": list(latent.MEASURES),
+        "base": list(latent._MEASURES),
         "tuned": ["cka", "angle"],
         "few in base": ["angle"],
         "few in tuned": ["angle"],
@@ -471,22 +480,22 @@ def test_which_measure_needs_which_model_to_vary(constant):
 
 def test_resamples_of_too_few_texts_have_no_angle():
     """Five different texts span four directions; an interval is over the other resamples."""
-    observed, resampled = latent.measures(*two_models(texts=8))
+    observed, resampled = latent._measures(*two_models(texts=8))
     different = np.array([len(set(rows)) for rows in drawn(8, 100, 0)])
     assert (different < 6).sum() > 10 and (different >= 6).sum() > 10
     np.testing.assert_array_equal(np.isnan(resampled[..., ANGLE]), np.repeat((different < 6)[:, None], 3, axis=1))
     angles = resampled[different >= 6][..., ANGLE]
-    row = latent.over_layers(observed, resampled).set_index("metric").loc["angle"]
+    row = latent._over_layers(observed, resampled).set_index("metric").loc["angle"]
     assert row["stderr"] == pytest.approx(angles.mean(1).std(ddof=1))
-    low = latent.by_layer(observed, resampled).query("metric == 'angle'")["low"]
+    low = latent._by_layer(observed, resampled).query("metric == 'angle'")["low"]
     np.testing.assert_allclose(low, np.quantile(angles, 0.025, axis=0))
 
 
 def test_what_is_too_little_is_refused():
-    for measure in (latent.pca_shift, latent.measures):
+    for measure in (latent.pca_shift, latent._measures):
         with pytest.raises(ValueError, match="different shapes"):
             measure(np.zeros((1, 9, 7)), np.zeros((1, 10, 7)))
-    for measure, texts, hidden in ((latent.pca_shift, 3, 2), (latent.measures, 8, 6)):
+    for measure, texts, hidden in ((latent.pca_shift, 3, 2), (latent._measures, 8, 6)):
         states = np.random.default_rng(0).normal(size=(1, texts, hidden))
         measure(states, states + 1)
         with pytest.raises(ValueError, match=f"at least {texts} texts, found {texts - 1}"):

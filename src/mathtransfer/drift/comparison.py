@@ -7,9 +7,12 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from transformers import PreTrainedTokenizerBase
 
 from mathtransfer import GROUP_TITLES
-from mathtransfer.drift import divergence, hidden_states, latent, tokens, weights
+from mathtransfer.drift import completions, hidden_states, latent, weights
+from mathtransfer.drift.completions import Load
+from mathtransfer.drift.latent import States
 from mathtransfer.models import checkpoints, engines, prompting
 
 
@@ -17,8 +20,8 @@ from mathtransfer.models import checkpoints, engines, prompting
 class Comparison:
     """The tables of two checkpoints' comparison.
 
-    `weights` of `weight_changes`; `latent` and `layers` of `latent.over_layers` and `by_layer`, with `group`; `tokens`
-    of `divergence.token_drift`, described, with `group`; `left_out`: what, and why.
+    `weights` of `weight_changes`; `latent` and `layers` of `latent.by_group`; `tokens` of `token_drift`, with
+    `group`; `left_out`: what, and why.
     """
 
     weights: pd.DataFrame
@@ -55,44 +58,52 @@ def compare(
     tokenizer = checkpoints.load_tokenizer(tuned)
     checkpoints.check_same_vocabulary(tokenizer, checkpoints.load_tokenizer(base))
     encoded = prompting.encode(tokenizer, list(prompts["prompt"]), chat)
-    prompts = prompts.reset_index(drop=True)
+    load_base, load_tuned = partial(checkpoints.load_model, base), partial(checkpoints.load_model, tuned)
     print("weights", flush=True)
     changes = weights.weight_changes(base, tuned)
     if damaged := changes.loc[~np.isfinite(changes[["base_square", "update_square"]]).all(axis=1), "tensor"].tolist():
         raise ValueError(f"there are numbers that are not finite in {damaged[0]} ({len(damaged)} tensors have some)")
-    load_base, load_tuned = partial(checkpoints.load_model, base), partial(checkpoints.load_model, tuned)
     print(f"completions of {len(prompts)} prompts", flush=True)
     decoding = engines.Decoding(max_tokens, engines.DECODINGS["sampled"])
-    completions = engines.Transformers(load_tuned(), tokenizer, batch_size).complete(encoded, decoding, seed)
+    written = engines.Transformers(load_tuned(), tokenizer, batch_size).complete(encoded, decoding, seed)
     print("token drift", flush=True)
-    sequences = [(prompt, completion.tokens) for prompt, completion in zip(encoded, completions, strict=True)]
-    drift = divergence.token_drift(load_tuned, load_base, sequences, together=together, batch_size=batch_size)
-    drift = tokens.describe(drift, tokenizer).join(prompts["group"], on="text")
+    sequences = [(prompt, completion.tokens) for prompt, completion in zip(encoded, written, strict=True)]
+    drift = completions.token_drift(
+        load_tuned, load_base, tokenizer, sequences, together=together, batch_size=batch_size
+    )
+    drift = drift.join(prompts.reset_index(drop=True)["group"], on="text")
     print("latent drift", flush=True)
     whole, layers, left_out = _latent(load_base, load_tuned, tokenizer, prompts, batch_size)
     return Comparison(changes, whole, layers, drift, left_out)
 
 
-def _latent(load_base, load_tuned, tokenizer, prompts, batch_size) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Mean-pooled states of one model after the other, compared by group."""
-    texts = list(prompts["prompt"])
-    before, after = (
-        hidden_states.pooled_states(load(), tokenizer, texts, batch_size)[0] for load in (load_base, load_tuned)
-    )
-    whole, layers, left_out = [], [], []
-    for group, members in prompts.groupby("group", sort=False).indices.items():
-        what, n = f"hidden states on {GROUP_TITLES.get(group, group)}", len(members)
-        if n < latent.LEAST_TEXTS:
-            left_out.append(f"{what}, which need at least {latent.LEAST_TEXTS} prompts ({n} found)")
-            continue
-        found = latent.measures(before[:, members], after[:, members])
-        summary = latent.over_layers(*found)
-        if summary.set_index("metric").loc[["centroid_shift", "cka"], "value"].isna().any():
-            left_out.append(f"{what}, whose prompts are too much alike")
-            continue
-        whole.append(summary.assign(group=group, n=n))
-        layers.append(latent.by_layer(*found).assign(group=group))
+def _latent(
+    load_base: Load,
+    load_tuned: Load,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: pd.DataFrame,
+    batch_size: int,
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Mean-pooled states of the groups that are large enough, measured; and what is left out, and why."""
+    groups = {name: list(own) for name, own in prompts.groupby("group", sort=False)["prompt"]}
+    large = {name: own for name, own in groups.items() if len(own) >= latent.LEAST_TEXTS}
+
+    def states(load: Load) -> States:
+        model = load()
+        return {
+            (name,): hidden_states.pooled_states(model, tokenizer, own, batch_size)[0] for name, own in large.items()
+        }
+
     columns = ["group", "metric", "value", "low", "high"]
-    whole = pd.concat(whole, ignore_index=True) if whole else pd.DataFrame(columns=columns)
-    layers = pd.concat(layers, ignore_index=True) if layers else pd.DataFrame(columns=[*columns, "layer"])
-    return whole, layers, left_out
+    whole, layers = pd.DataFrame(columns=columns), pd.DataFrame(columns=[*columns, "layer"])
+    if large:
+        whole, layers = latent.by_group(states(load_base), states(load_tuned), ["group"])
+    alike = set(whole.loc[whole["metric"].isin(["centroid_shift", "cka"]) & whole["value"].isna(), "group"])
+    reasons = {name: "whose prompts are too much alike" for name in alike} | {
+        name: f"which need at least {latent.LEAST_TEXTS} prompts ({len(groups[name])} found)"
+        for name in groups.keys() - large
+    }
+    left_out = [
+        f"hidden states on {GROUP_TITLES.get(name, name)}, {reasons[name]}" for name in groups if name in reasons
+    ]
+    return *(table[~table["group"].isin(reasons)] for table in (whole, layers)), left_out

@@ -7,39 +7,31 @@ needs no more than those: the models may be loaded together or one after the oth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from mathtransfer.models.readout import Readout, Sequence, check_readout, logits, readout
+from mathtransfer.models.readout import BLOCK, Readout, logits
 
-CHUNK_LOGITS = 2**25  # logits of one model held at a time: 134 MB in float32
-MAXIMA = 64  # entries of the vocabulary that share a maximum when the largest are looked for
-ROWS = 16  # tokens compared at a time
-BLOCK = 4096  # entries of the vocabulary worked on at a time, few enough to stay in a processor's cache
+_TOP = 5  # of either model's likeliest tokens that are kept
+_CHUNK_LOGITS = 2**25  # logits of one model held at a time: 134 MB in float32
+_MAXIMA = 64  # entries of the vocabulary that share a maximum when the largest are looked for
+_ROWS = 16  # tokens compared at a time
 
 
 @torch.no_grad()
-def divergences(
-    tuned: Readout, base: Readout, observed: Tensor, top: int = 5, chunk: int | None = None
-) -> dict[str, Tensor]:
+def divergences(tuned: Readout, base: Readout, observed: Tensor) -> dict[str, Tensor]:
     """How two models' distributions differ at every token, over the whole vocabulary.
 
     Args:
         observed: the token that came, `(tokens,)`.
-        top: how many of the likeliest tokens to give for either model, at least one.
-        chunk: tokens whose logits are held at a time; by default as many as make 134 MB a model.
 
     Returns:
         `kl` and `kl_reverse`, KL(tuned || base) and KL(base || tuned); `js`, the Jensen-Shannon divergence, at most
         log 2; `entropy_tuned`, `entropy_base`; `logp_tuned`, `logp_base` of the observed token (all in nats);
         `rank_tuned`, `rank_base`: how many tokens are strictly likelier, so ties share the better rank; each
-        `(tokens,)` on the CPU. `top_tuned`, `top_base`: ids, `(tokens, top)`; `top_tuned_p`, `top_base_p`: their
-        probabilities.
+        `(tokens,)` on the CPU. `top_tuned`, `top_base`: ids of the five likeliest tokens, `(tokens, 5)`;
+        `top_tuned_p`, `top_base_p`: their probabilities.
 
     Raises:
         ValueError: the vocabularies or the numbers of tokens differ.
@@ -51,15 +43,15 @@ def divergences(
     if not len(tuned.hidden) == len(base.hidden) == len(observed):
         raise ValueError(f"{len(tuned.hidden)} and {len(base.hidden)} hidden states for {len(observed)} tokens")
     vocabulary, device = len(tuned.weight), tuned.weight.device
-    chunk = min(len(observed), chunk or max(1, CHUNK_LOGITS // vocabulary))
+    chunk = min(len(observed), max(1, _CHUNK_LOGITS // vocabulary))
     own, others = (torch.empty(chunk, vocabulary, device=read.weight.device) for read in (tuned, base))
     parts = []
     for start in range(0, len(observed), chunk):
         rows = slice(start, min(start + chunk, len(observed)))
         size = rows.stop - rows.start
         a, b = logits(tuned, rows, own[:size]), logits(base, rows, others[:size]).to(device)
-        pieces = zip(a.split(ROWS), b.split(ROWS), observed[rows].to(device).split(ROWS), strict=True)
-        parts += [_compare(*piece, min(top, vocabulary)) for piece in pieces]
+        pieces = zip(a.split(_ROWS), b.split(_ROWS), observed[rows].to(device).split(_ROWS), strict=True)
+        parts += [_compare(*piece, min(_TOP, vocabulary)) for piece in pieces]
     return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
 
 
@@ -130,11 +122,11 @@ def _largest(logits: Tensor, k: int) -> Tensor:
 
     They lie in the k groups with the largest maxima, so that only those need sorting.
     """
-    whole = logits.shape[1] // MAXIMA * MAXIMA
-    if whole < k * MAXIMA:
+    whole = logits.shape[1] // _MAXIMA * _MAXIMA
+    if whole < k * _MAXIMA:
         return logits.topk(k).indices
-    groups = logits[:, :whole].unflatten(1, (-1, MAXIMA)).amax(2).topk(k).indices  # (rows, k)
-    columns = (groups[:, :, None] * MAXIMA + torch.arange(MAXIMA, device=logits.device)).flatten(1)
+    groups = logits[:, :whole].unflatten(1, (-1, _MAXIMA)).amax(2).topk(k).indices  # (rows, k)
+    columns = (groups[:, :, None] * _MAXIMA + torch.arange(_MAXIMA, device=logits.device)).flatten(1)
     rest = torch.arange(whole, logits.shape[1], device=logits.device).expand(len(logits), -1)
     columns = torch.cat([columns, rest], dim=1)
     return columns.gather(1, logits.gather(1, columns).topk(k).indices)
@@ -143,87 +135,3 @@ def _largest(logits: Tensor, k: int) -> Tensor:
 def _dot(weights: Tensor, values: Tensor) -> Tensor:
     """Row by row; `(rows, n)`, `(rows, n)` -> `(rows,)` in float64."""
     return torch.linalg.vecdot(weights, values).double()
-
-
-# --- two models on many completions
-
-
-Load = Callable[[], PreTrainedModel]
-
-
-def token_drift(
-    load_tuned: Load,
-    load_base: Load,
-    sequences: list[Sequence],
-    *,
-    together: bool = True,
-    batch_size: int = 32,
-    top: int = 5,
-) -> pd.DataFrame:
-    """Compare two models on completions, the end-of-text token included.
-
-    Args:
-        load_tuned, load_base: give the models when called.
-        sequences: token ids of prompts and completions.
-        together: hold both models at once; otherwise one after the other, with their final hidden states and output
-            projections kept. The result is the same.
-        top: how many of either model's likeliest tokens to keep for every token.
-
-    Returns:
-        One row a token: `text` (number of the sequence), `position` in the completion, `length` of the completion in
-        tokens, `token` (id), what `divergences` gives, and `log_ratio`, log p_tuned less log p_base of the token (the
-        estimator of KL that the paper's authors use), and `rank_shift`, base less tuned (positive where tuning raised
-        the token).
-
-    Raises:
-        ValueError: there is no completion with a token, a prompt is empty, or the models cannot be compared.
-    """
-    filled = [number for number, (_, completion) in enumerate(sequences) if completion]
-    if not filled:
-        raise ValueError("no completion has a token: there is nothing to compare")
-    filled.sort(key=lambda number: len(sequences[number][0]) + len(sequences[number][1]))  # little padding in a batch
-    batches = [filled[start : start + batch_size] for start in range(0, len(filled), batch_size)]
-    batched = [[sequences[number] for number in batch] for batch in batches]
-    if together:
-        tuned, base = _checked(load_tuned, sequences[filled[0]]), _checked(load_base, sequences[filled[0]])
-        pairs: Iterator = ((readout(tuned, batch), readout(base, batch)) for batch in batched)
-    else:
-        pairs = zip(_all_readouts(load_tuned, batched), _all_readouts(load_base, batched), strict=True)
-    tables = []
-    for number, (batch, pair) in enumerate(zip(batches, pairs, strict=True), start=1):
-        tables.append(_table(batch, sequences, divergences(*pair, _observed(batch, sequences), top)))
-        if number % max(1, len(batches) // 10) == 0:
-            print(f"token drift: batch {number} of {len(batches)}", flush=True)
-    return pd.concat(tables).sort_values(["text", "position"], ignore_index=True)
-
-
-def _checked(load: Load, sequence: Sequence) -> PreTrainedModel:
-    model = load()
-    check_readout(model, sequence)
-    return model
-
-
-def _all_readouts(load: Load, batches: list[list[Sequence]]) -> list[Readout]:
-    """Every batch's hidden states, kept off the GPU, and the output projection; the rest of the model is let go."""
-    model = _checked(load, batches[0][0])
-    reads = [readout(model, batch) for batch in batches]
-    return [Readout(read.hidden.cpu(), read.weight, read.bias) for read in reads]
-
-
-def _observed(batch: list[int], sequences: list[Sequence]) -> torch.Tensor:
-    return torch.tensor([token for number in batch for token in sequences[number][1]])
-
-
-def _table(batch: list[int], sequences: list[Sequence], measured: dict[str, torch.Tensor]) -> pd.DataFrame:
-    lengths = [len(sequences[number][1]) for number in batch]
-    table = {
-        "text": np.repeat(batch, lengths),
-        "position": np.concatenate([np.arange(length) for length in lengths]),
-        "length": np.repeat(lengths, lengths),
-        "token": _observed(batch, sequences).numpy(),
-    }
-    for name, values in measured.items():
-        table[name] = values.numpy() if values.dim() == 1 else list(values.numpy())
-    table["log_ratio"] = table["logp_tuned"] - table["logp_base"]
-    table["rank_shift"] = table["rank_base"] - table["rank_tuned"]
-    return pd.DataFrame(table)

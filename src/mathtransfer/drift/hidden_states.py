@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 POOLS = ("mean", "last")  # over a text's own tokens, and its last token's
-
-
-PUBLISHED_LENGTH = 128  # tokens at which the authors' script cuts a text
+_PUBLISHED_LENGTH = 128  # tokens at which the authors' script cuts a text
 
 
 @contextmanager
@@ -35,15 +32,12 @@ def _every_state(model: PreTrainedModel, receive) -> Iterator[None]:
         yield
 
 
-def batches(
+def _batches(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], batch_size: int
 ) -> list[tuple[list[int], Tensor, Tensor]]:
     """Texts of similar length together: their numbers, token ids and attention mask, `(batch, time)`, padded right.
 
     No state that is kept sees the padding, so that the tokenizer needs no token for it.
-
-    Raises:
-        ValueError: there is no text, or one has no token.
     """
     ids = [tokenizer(text).input_ids for text in texts]
     if not ids or not all(ids):
@@ -60,27 +54,20 @@ def batches(
 
 @torch.no_grad()
 def pooled_states(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: list[str],
-    batch_size: int = 32,
-    store: str | Path | None = None,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], batch_size: int = 32
 ) -> NDArray[np.float32]:
     """Hidden states of all layers, pooled over each text's own tokens, from one forward pass a batch.
-
-    Args:
-        store: a `.npy` file to hold the result instead of memory, for many texts.
 
     Returns:
         `(2, layers + 1, texts, hidden)`: mean and last token; the first layer's input, then every layer's output, the
         last one after the final norm, as transformers counts hidden states.
 
     Raises:
-        ValueError: a text has no token, or the model's layers were not found.
+        ValueError: there is no text, one has no token, or the model's layers were not found.
     """
-    made = batches(tokenizer, texts, batch_size)
+    made = _batches(tokenizer, texts, batch_size)
     shape = (len(POOLS), model.config.num_hidden_layers + 1, len(texts), model.config.hidden_size)
-    pooled = np.empty(shape, np.float32) if store is None else np.lib.format.open_memmap(store, "w+", np.float32, shape)
+    pooled = np.empty(shape, np.float32)
     for numbers, ids, mask in made:
         ids, mask = ids.to(model.device), mask.to(model.device)
         length = mask.sum(1)
@@ -110,7 +97,7 @@ def published_states(
     Raises:
         ValueError: no text has a token, the tokenizer has no padding token, or the model's layers were not found.
     """
-    ids = [tokenizer(text, truncation=True, max_length=PUBLISHED_LENGTH).input_ids for text in texts]
+    ids = [tokenizer(text, truncation=True, max_length=_PUBLISHED_LENGTH).input_ids for text in texts]
     if not any(ids):
         raise ValueError("no text has a token")
     width = max(map(len, ids))

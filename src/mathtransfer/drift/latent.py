@@ -1,7 +1,8 @@
 """Latent drift: how far post-training moves a model's hidden states (Sections 3.1 and 3.2), and measures without flaws.
 
-All measures compare two models' pooled states of the same texts, layer by layer. States are pooled inside the forward
-pass, so that only one number a text, layer and dimension is ever kept.
+All measures compare two models' pooled states of the same texts, layer by layer. Principal components are a singular
+value decomposition of a few lines here: scikit-learn's PCA gives the same numbers (the tests compare them) and takes
+most of a second to import, which every chapter that reads a table would wait for.
 """
 
 from __future__ import annotations
@@ -10,25 +11,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from sklearn.decomposition import PCA
 
-Array = NDArray[np.float64]
-SUBSPACE = 5  # leading principal directions whose subspaces are compared
+_Array = NDArray[np.float64]
+States = dict[tuple, _Array]  # group of texts -> their pooled states, `(layers, texts, hidden)`
+_SUBSPACE = 5  # leading principal directions whose subspaces are compared
 LEAST_TEXTS = 8  # for measures with intervals
-MEASURES = ("pc1", "pc2", "distance", "centroid_shift", "cka", "angle")
-BOOTSTRAP = 100  # resamples of the texts
+_MEASURES = ("pc1", "pc2", "distance", "centroid_shift", "cka", "angle")
+_BOOTSTRAP = 100  # resamples of the texts
 
 
-# --- hidden states
-
-
-# --- measures
-
-
-def pca_shift(base: Array, tuned: Array) -> pd.DataFrame:
+def pca_shift(base: _Array, tuned: _Array) -> pd.DataFrame:
     """How the mean hidden state of each layer moves along the base's first two principal components.
 
-    The components are fitted on the base's states of the same texts, each layer for itself.
+    The components are fitted on the base's states of the same texts, each layer for itself. The sign of a component is
+    arbitrary; as in scikit-learn, its largest entry is positive.
 
     Args:
         base, tuned: `(layers, texts, hidden)`, the same texts in the same order.
@@ -42,14 +38,15 @@ def pca_shift(base: Array, tuned: Array) -> pd.DataFrame:
     _check_states(base, tuned, 3, 2)
     rows = []
     for layer, (before, after) in enumerate(zip(base, tuned, strict=True)):
-        with np.errstate(invalid="ignore"):  # no variance at all
-            components = PCA(n_components=2, svd_solver="full").fit(before).components_  # (2, hidden)
+        components = np.linalg.svd(before - before.mean(0), full_matrices=False)[2][:2]  # (2, hidden)
+        largest = np.abs(components).argmax(1)
+        components = components * np.sign(components[[0, 1], largest])[:, None]
         pc1, pc2 = components @ (after.mean(0) - before.mean(0))
         rows.append({"layer": layer, "pc1": pc1, "pc2": pc2, "distance": float(np.hypot(pc1, pc2))})
     return pd.DataFrame(rows)
 
 
-def _check_states(base: Array, tuned: Array, texts: int, hidden: int) -> None:
+def _check_states(base: _Array, tuned: _Array, texts: int, hidden: int) -> None:
     if base.shape != tuned.shape:
         raise ValueError(f"base and tuned states have different shapes, {base.shape} and {tuned.shape}")
     if base.shape[1] < texts:
@@ -70,17 +67,41 @@ def centroid_distance(shift: pd.DataFrame) -> float:
 def sign_range(shift: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
     """The least and the largest `centroid_distance` that other signs of the same components give.
 
-    The largest is exact; the least is over random signs, which for few layers are all there are.
+    The largest is exact. The least is over random signs; with few layers they are all that there are.
     """
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, len(shift), 2))
     distances = np.linalg.norm((signs * shift[["pc1", "pc2"]].to_numpy()).mean(1), axis=1)
     return float(distances.min()), centroid_distance(shift.abs())
 
 
-def measures(base: Array, tuned: Array, draws: int = BOOTSTRAP, seed: int = 0) -> tuple[Array, Array]:
+def by_group(base: States, tuned: States, by: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two models' states of the same texts, measured group by group.
+
+    Args:
+        base, tuned: for every group of texts, such as `("math", "sums", "mean")`, the pooled states.
+        by: the columns that a group's name fills, such as `["group", "benchmark", "pool"]`.
+
+    Returns:
+        One number a measure, `metric, value, stderr, low, high, *by, n` (texts): the paper's d as `centroid_distance`,
+        and the means over layers of `centroid_shift`, `cka` and `angle`. And all measures of every layer, `layer,
+        metric, value, low, high, *by`. See `_measures` for what they are; intervals are 95%, over texts.
+
+    Raises:
+        ValueError: a group has fewer than eight texts, or the models' states differ in shape or have fewer than six
+            dimensions.
+    """
+    whole, layers = [], []
+    for group, before in base.items():
+        found, named = _measures(before, tuned[group]), dict(zip(by, group, strict=True))
+        whole.append(_over_layers(*found).assign(**named, n=before.shape[1]))
+        layers.append(_by_layer(*found).assign(**named))
+    return pd.concat(whole, ignore_index=True), pd.concat(layers, ignore_index=True)
+
+
+def _measures(base: _Array, tuned: _Array, draws: int = _BOOTSTRAP, seed: int = 0) -> tuple[_Array, _Array]:
     """All measures of each layer, and the same when the texts are drawn again with replacement.
 
-    In the order of `MEASURES`:
+    In this order:
 
     - `pc1`, `pc2`, `distance`: as in `pca_shift`; the signs of resampled components follow the observed ones;
     - `centroid_shift`: how far the mean state moves along the base's first two principal components, in units of the
@@ -90,115 +111,120 @@ def measures(base: Array, tuned: Array, draws: int = BOOTSTRAP, seed: int = 0) -
       representation up to rotation and scale; it can come out slightly below 0;
     - `angle`: the mean principal angle between the two models' five leading principal directions, in degrees.
 
-    A direction along which states do not vary (as when all texts end in the same token) is arbitrary, and what needs it
-    is nan: the first four where the base varies in fewer than two directions, `cka` where either model varies in none,
-    `angle` where either varies in fewer than five, so also in a resample of fewer than six different texts.
+    A direction along which states do not vary (as when all texts end in the same token) is arbitrary, and a measure
+    that needs it is nan: the first four if the base varies in fewer than two directions, `cka` if either model varies
+    in none, `angle` if either varies in fewer than five, so also in a resample of fewer than six different texts.
 
     Args:
         base, tuned: `(layers, texts, hidden)`, the same texts in the same order.
 
     Returns:
         `(layers, measures)` and `(draws, layers, measures)`.
-
-    Raises:
-        ValueError: the shapes differ, or there are fewer than eight texts or six hidden dimensions.
     """
-    _check_states(base, tuned, LEAST_TEXTS, SUBSPACE + 1)
-    drawn = np.random.default_rng(seed).integers(base.shape[1], size=(draws, base.shape[1]))
-    everything = np.arange(base.shape[1])[None]
-    observed, resampled = [], []
-    for before, after in zip(base, tuned, strict=True):
-        before, after = _in_their_span(np.asarray(before, float), np.asarray(after, float))
-        grams = [_gram(before), _gram(after)]
-        values, components = _layer_measures(before, after, grams, everything, None)
-        observed.append(values[0])
-        resampled.append(_layer_measures(before, after, grams, drawn, components[0])[0])
-    found, again = np.stack(observed), np.stack(resampled, axis=1)
-    signs = np.where(found[:, :2] * pca_shift(base, tuned)[["pc1", "pc2"]] < 0, -1.0, 1.0)
-    found[:, :2] *= signs
-    again[..., :2] *= signs
-    return found, again
+    _check_states(base, tuned, LEAST_TEXTS, _SUBSPACE + 1)
+    texts = base.shape[1]
+    drawn = np.random.default_rng(seed).integers(texts, size=(draws, texts))
+    again = [np.bincount(rows, minlength=texts) for rows in drawn]
+    counts = np.array([np.ones(texts, int), *again])  # (1 + draws, texts): how often each text is there
+    layers = [
+        _layer_measures(np.asarray(b, float), np.asarray(t, float), counts) for b, t in zip(base, tuned, strict=True)
+    ]
+    found = np.stack(layers, axis=1)  # (1 + draws, layers, measures)
+    found[..., :2] *= np.where(found[0, :, :2] * pca_shift(base, tuned)[["pc1", "pc2"]] < 0, -1.0, 1.0)
+    return found[0], found[1:]
 
 
-def _in_their_span(before: Array, after: Array) -> tuple[Array, Array]:
-    """The same states in coordinates of the space that both span: fewer numbers, same angles and distances."""
-    texts, hidden = before.shape
-    if hidden <= 2 * texts:
-        return before, after
-    basis = np.linalg.qr(np.concatenate([before, after]).T)[0]  # (hidden, 2 * texts)
-    return before @ basis, after @ basis
+def _layer_measures(base: _Array, tuned: _Array, counts: NDArray[np.int64]) -> _Array:
+    """`(draws, measures)` of one layer's states, `(texts, hidden)`; signs of components are those of the first draw.
 
-
-def _gram(states: Array) -> Array:
-    """Inner products of centred states without those of a text with itself, `(texts, texts)`."""
-    centred = states - states.mean(0)
-    gram = centred @ centred.T
-    np.fill_diagonal(gram, 0.0)
-    return gram
-
-
-def _layer_measures(
-    before: Array, after: Array, grams: list[Array], drawn: NDArray[np.int64], like: Array | None
-) -> tuple[Array, Array]:
-    """`(draws, measures)` and the base's components, `(draws, hidden, 2)`, with signs as in `like`."""
-    base, tuned = before[drawn], after[drawn]  # (draws, texts, hidden)
-    variances, directions = _principal(base)
-    components = directions[..., :2]
-    if like is not None:
-        components = components * np.where((components * like).sum(1, keepdims=True) < 0, -1.0, 1.0)
-    move = ((tuned.mean(1) - base.mean(1))[:, None] @ components)[:, 0]  # (draws, 2)
+    Only inner products of states enter. A resample weights the texts by how often each was drawn, so that products are
+    taken once for all resamples, and a principal direction is known by its coefficients: the sum of the centred states
+    with these as factors. The coefficients of a direction add up to 0, so that it does not matter whose mean is
+    subtracted when a state is projected onto it.
+    """
+    # 1. Inner products of states, less the mean of all texts.
+    before, after = base - base.mean(0), tuned - tuned.mean(0)
+    within_base, within_tuned, between = before @ before.T, after @ after.T, before @ after.T  # (texts, texts)
+    # 2. Principal directions of every resample.
+    variances, directions = _principal(within_base, counts, (base**2).sum(1))
+    tuned_variances, tuned_directions = _principal(within_tuned, counts, (tuned**2).sum(1))
+    # 3. How far the mean moves along the first two of the base.
+    moves = counts @ (tuned - base) @ before.T / counts.shape[1]  # (draws, texts)
+    components = directions[..., :2]  # (draws, texts, 2)
+    along = (components * (within_base @ components[0])).sum(1)  # cosines with those of the first draw
+    move = (components * moves[..., None]).sum(1) * np.where(along < 0, -1.0, 1.0)  # (draws, 2)
     move[np.isnan(variances[:, 1])] = np.nan
     shift = np.linalg.norm(move / np.sqrt(variances[:, :2]), axis=1)
-    tuned_variances, tuned_directions = _principal(tuned)
-    either = variances + tuned_variances  # nan where that of either is
-    cka = debiased_cka(*(gram[drawn[:, :, None], drawn[:, None]] for gram in grams))
+    # 4. How alike the two models arrange the texts.
+    either = variances + tuned_variances  # nan if that of either is
+    cka = _debiased_cka(_hollow(within_base), _hollow(within_tuned), counts)
     cka[np.isnan(either[:, 0])] = np.nan
-    overlap = np.linalg.svd(directions.swapaxes(1, 2) @ tuned_directions, compute_uv=False)
+    overlap = np.linalg.svd(directions.swapaxes(1, 2) @ between @ tuned_directions, compute_uv=False)  # (draws, 5)
     angle = np.degrees(np.arccos(overlap.clip(-1, 1))).mean(1)
     angle[np.isnan(either[:, -1])] = np.nan
-    return np.stack([move[:, 0], move[:, 1], np.hypot(*move.T), shift, cka, angle], axis=1), components
+    return np.stack([move[:, 0], move[:, 1], np.hypot(*move.T), shift, cka, angle], axis=1)
 
 
-def _principal(states: Array) -> tuple[Array, Array]:
-    """Variances along the five leading principal directions, largest first, `(draws, 5)`; these, `(draws, hidden, 5)`.
+def _principal(products: _Array, counts: NDArray[np.int64], squares: _Array) -> tuple[_Array, _Array]:
+    """The leading principal components of every resample, largest first.
 
-    A variance that is only rounding error is nan.
+    The covariance of a resample and the matrix of its weighted inner products have the same eigenvalues, and as only
+    about 63% of the texts are in a resample, the second is small whatever the hidden size.
+
+    Args:
+        products: inner products of the states less their mean, `(texts, texts)`.
+        counts: `(draws, texts)`.
+        squares: squared norms of the states themselves, `(texts,)`; a variance that is their rounding error is nan.
+
+    Returns:
+        Variances `(draws, 5)`; coefficients of unit directions `(draws, texts, 5)`, 0 for those that do not vary.
     """
-    centred = states - states.mean(1, keepdims=True)
-    covariances = centred.swapaxes(1, 2) @ centred / (states.shape[1] - 1)
-    size = covariances.shape[1]
-    leading = [eigh(matrix, subset_by_index=[size - SUBSPACE, size - 1]) for matrix in covariances]
-    variances = np.stack([values[::-1] for values, _ in leading])
-    level = (states**2).sum(-1).mean(1, keepdims=True)
-    varies = variances > 1e-12 * level
-    return np.where(varies, variances, np.nan), np.stack([vectors[:, ::-1] for _, vectors in leading])
+    draws, texts = counts.shape
+    variances, coefficients = np.empty((draws, _SUBSPACE)), np.zeros((draws, texts, _SUBSPACE))
+    means = counts @ products / texts
+    for draw, (times, mean) in enumerate(zip(counts, means, strict=True)):
+        there = np.argsort(-times)[: max(_SUBSPACE, np.count_nonzero(times))]  # all that were drawn, and five at least
+        root = np.sqrt(times[there])
+        centred = products[np.ix_(there, there)] - mean[there] - mean[there, None] + times @ mean / texts
+        values, vectors = eigh(centred * root * root[:, None], subset_by_index=[len(there) - _SUBSPACE, len(there) - 1])
+        values = values[::-1] / (texts - 1)
+        varies = values > 1e-12 * (times @ squares) / texts
+        variances[draw] = np.where(varies, values, np.nan)
+        scale = np.sqrt(np.where(varies, values * (texts - 1), np.inf))
+        coefficients[draw, there] = root[:, None] * vectors[:, ::-1] / scale
+    return variances, coefficients
 
 
-def debiased_cka(first: Array, second: Array) -> Array:
-    """Linear CKA from Gram matrices by the unbiased estimate of HSIC (Song and others, 2012), `(..., n, n)` -> `(...)`.
+def _hollow(products: _Array) -> _Array:
+    """The products without those of a text with itself."""
+    return products - np.diag(np.diag(products))
 
-    The diagonals must be 0. Where a text was drawn twice, so must be its product with itself, or it would count as an
-    agreement of two texts. nan where either is 0 throughout.
+
+def _debiased_cka(first: _Array, second: _Array, counts: NDArray[np.int64]) -> _Array:
+    """Linear CKA by the unbiased estimate of HSIC (Song and others, 2012), of every resample: `(draws,)`.
+
+    The diagonals of the inner products, `(texts, texts)`, must be 0. If a text was drawn twice, its product with itself
+    counts as 0 too, or it would pass for an agreement of two texts. nan if either model's products are 0 throughout.
     """
-    scale = np.sqrt(np.abs(_unbiased_hsic(first, first) * _unbiased_hsic(second, second)))
-    return _unbiased_hsic(first, second) / np.where(scale > 0, scale, np.nan)
+    scale = np.sqrt(np.abs(_unbiased_hsic(first, first, counts) * _unbiased_hsic(second, second, counts)))
+    return _unbiased_hsic(first, second, counts) / np.where(scale > 0, scale, np.nan)
 
 
-def _unbiased_hsic(first: Array, second: Array) -> Array:
-    n = first.shape[-1]
-    rows, columns = first.sum(-1), second.sum(-1)
-    trace = (first * second).sum((-2, -1))
-    total = rows.sum(-1) * columns.sum(-1) / ((n - 1) * (n - 2))
-    return (trace + total - 2 * (rows * columns).sum(-1) / (n - 2)) / (n * (n - 3))
+def _unbiased_hsic(first: _Array, second: _Array, counts: NDArray[np.int64]) -> _Array:
+    n = counts.shape[1]
+    rows, columns = counts @ first, counts @ second  # (draws, texts)
+    trace = (counts @ (first * second) * counts).sum(1)
+    total = (rows * counts).sum(1) * (columns * counts).sum(1) / ((n - 1) * (n - 2))
+    return (trace + total - 2 * (rows * columns * counts).sum(1) / (n - 2)) / (n * (n - 3))
 
 
-def over_layers(observed: Array, resampled: Array) -> pd.DataFrame:
+def _over_layers(observed: _Array, resampled: _Array) -> pd.DataFrame:
     """One number a measure: the paper's d from the signed shifts, and the means over layers of the others.
 
     A layer without a measure (nan) is left out, as are resamples in which another layer is without it.
 
     Args:
-        observed, resampled: from `measures`.
+        observed, resampled: from `_measures`.
 
     Returns:
         `metric` (`centroid_distance`, `centroid_shift`, `cka`, `angle`), `value`, `stderr` (standard deviation over the
@@ -206,7 +232,7 @@ def over_layers(observed: Array, resampled: Array) -> pd.DataFrame:
     """
     together = np.concatenate([observed[None], resampled])  # (1 + draws, layers, measures)
     mean = {}
-    for i, name in enumerate(MEASURES):
+    for i, name in enumerate(_MEASURES):
         known = together[:, ~np.isnan(observed[:, i]), i]
         mean[name] = pd.DataFrame(known).mean(axis=1, skipna=False)
     numbers = {"centroid_distance": np.hypot(mean["pc1"], mean["pc2"])}
@@ -218,13 +244,13 @@ def over_layers(observed: Array, resampled: Array) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "value", "stderr", "low", "high"])
 
 
-def by_layer(observed: Array, resampled: Array) -> pd.DataFrame:
-    """`layer, metric, value, low, high` of all measures, from `measures`; resamples without a measure are left out."""
+def _by_layer(observed: _Array, resampled: _Array) -> pd.DataFrame:
+    """`layer, metric, value, low, high` of all measures, from `_measures`; resamples without a measure are left out."""
     flat = pd.DataFrame(resampled.reshape(len(resampled), -1))
     low, high = flat.quantile([0.025, 0.975]).to_numpy().reshape(2, *observed.shape)
     rows = [
         (layer, name, observed[layer, i], low[layer, i], high[layer, i])
-        for i, name in enumerate(MEASURES)
+        for i, name in enumerate(_MEASURES)
         for layer in range(len(observed))
     ]
     return pd.DataFrame(rows, columns=["layer", "metric", "value", "low", "high"])

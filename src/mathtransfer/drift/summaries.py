@@ -1,20 +1,16 @@
-"""Tables of drift put together: means over tokens and over tensors, with intervals where something was sampled."""
+"""Tables of drift put together: means over tokens, with intervals over texts, and over tensors."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-METRICS = ("kl", "kl_reverse", "js", "log_ratio", "rank_shift", "shifted")
-
-
-DRAWS = 1000  # resamples of the prompts
-
-
+_METRICS = ("kl", "kl_reverse", "js", "log_ratio", "rank_shift", "shifted")
+_DRAWS = 1000  # resamples of the prompts
 SUMS = ["entries", "changed", "changed_bfloat16", "base_square", "update_square"]
 
 
-def summarise(drift: pd.DataFrame, by: list[str], metrics: tuple[str, ...] = METRICS, seed: int = 0) -> pd.DataFrame:
+def summarise(drift: pd.DataFrame, by: list[str], metrics: tuple[str, ...] = _METRICS, seed: int = 0) -> pd.DataFrame:
     """Means over tokens, with errors and intervals that respect that tokens of one text belong together.
 
     Args:
@@ -47,7 +43,7 @@ def ratio_of_sums(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.nda
 
     Returns:
         Value, standard error, low and high end of the 95% interval over texts, `(quantities, 4)`; all but the value nan
-        where there is one text.
+        if there is one text.
     """
     n, total = len(counts), counts.sum()
     value = sums.sum(0) / total
@@ -55,7 +51,7 @@ def ratio_of_sums(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.nda
         return np.stack([value, *[np.full_like(value, np.nan)] * 3], axis=1)
     residuals = sums - value * counts[:, None]
     stderr = np.sqrt(n / (n - 1) * (residuals**2).sum(0)) / total
-    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS)  # how often each text is drawn
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_DRAWS)  # how often each text is drawn
     low, high = np.quantile(times @ sums / (times @ counts)[:, None], [0.025, 0.975], axis=0)
     return np.stack([value, stderr, low, high], axis=1)
 
@@ -80,7 +76,9 @@ def shift_coverage(drift: pd.DataFrame) -> pd.Series:
 
 
 def most_moved(drift: pd.DataFrame, n: int = 15, around: int = 6) -> pd.DataFrame:
-    """The tokens that carry most of the divergence, with the place where each moved most. Loops are left out.
+    """The tokens that carry most of the divergence, each with an example: the place at which it moved most.
+
+    Text that loops is left out.
 
     Args:
         drift: the table of `token_drift`, described.
@@ -113,8 +111,8 @@ def summarise_changes(changes: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     Returns:
         One row a group, sorted by the columns of `by`, with `entries` (a count) and three columns in percent:
         `unchanged` (of the entries), `unchanged_bfloat16` (of the entries, both rounded to bfloat16) and
-        `relative_update`, the norm of the update over the norm of the base's weights. That is infinite where a base of
-        zeros changed, and NaN where it did not or where a weight is NaN.
+        `relative_update`, the norm of the update over the norm of the base's weights. That is infinite if a base of
+        zeros changed, and NaN if it did not or if a weight is NaN.
     """
     groups = changes.groupby(by if by else lambda _: 0)
     total = groups[SUMS].agg(lambda column: column.sum(skipna=False))  # a NaN must not drop out of the sum

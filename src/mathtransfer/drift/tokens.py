@@ -1,21 +1,24 @@
-"""Token drift: two models on one text, compared token by token (Sections 4.1 and 4.2)."""
+"""What kind of token it is, how it reads, and whether it is in text that repeats itself."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from transformers import PreTrainedTokenizerBase
 
 from mathtransfer.paper.endings import repeated_ending
 
-Tokens = tuple[int, ...]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_Tokens = tuple[int, ...]
 CLASSES = ("logical connective", "number", "content word", "format")
 # Ours: words that join steps of an argument. The paper speaks of "logical-structural" words without a list.
-CONNECTIVES = frozenset(
+_CONNECTIVES = frozenset(
     re.findall(
         r"\w+",
         """therefore thus hence so because since as if then else but however although though while whereas unless
@@ -24,17 +27,14 @@ CONNECTIVES = frozenset(
         still""",
     )
 )
-LOOP_TOKENS = 24  # least length of all repeats in a completion that is said to loop
-
-
-# --- what the tokens are
+_LOOP_TOKENS = 24  # least length of all repeats in a completion that is said to loop
 
 
 def describe(table: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> pd.DataFrame:
     """The table of `token_drift` with `piece` (the token's text), its `class`, and `looping`.
 
-    `looping` marks the end of a completion where the same tokens come three times in a row or more, over at least 24
-    tokens: there both models are sure of the next token, which draws every mean towards zero. `top_tuned` and
+    `looping` marks the end of a completion in which the same tokens come three times in a row or more, over at least 24
+    tokens: both models are sure of the next token there, which draws every mean towards zero. `top_tuned` and
     `top_base` become texts.
     """
     ids = table["token"].tolist()
@@ -42,7 +42,7 @@ def describe(table: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> pd.Data
     contexts = [context for tokens in texts for context in _contexts(tokenizer, tokens)]
     piece = [_piece(tokenizer, *context, token) for context, token in zip(contexts, ids, strict=True)]
     special = set(tokenizer.all_special_ids)
-    classes = ["format" if token in special else token_class(text) for token, text in zip(ids, piece, strict=True)]
+    classes = ["format" if token in special else _token_class(text) for token, text in zip(ids, piece, strict=True)]
     looping = np.concatenate([_looping(tokens) for tokens in texts])
     likeliest = {
         name: [
@@ -54,7 +54,7 @@ def describe(table: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> pd.Data
     return table.assign(**{"piece": piece, "class": classes, "looping": looping, **likeliest})
 
 
-def _contexts(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> Iterator[tuple[Tokens, Tokens]]:
+def _contexts(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> Iterator[tuple[_Tokens, _Tokens]]:
     """What stands before each token of a text: the last tokens with a text, and those that began a character since."""
     told, begun = (), ()
     for token in tokens:
@@ -64,12 +64,12 @@ def _contexts(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> Iterator
             told, begun = begun, ()
 
 
-def _unfinished(tokenizer: PreTrainedTokenizerBase, told: Tokens, begun: Tokens) -> bool:
+def _unfinished(tokenizer: PreTrainedTokenizerBase, told: _Tokens, begun: _Tokens) -> bool:
     """Whether the tokens end within a character, which has four bytes at most."""
     return len(begun) < 4 and _text(tokenizer, told + begun).endswith("\ufffd")
 
 
-def _piece(tokenizer: PreTrainedTokenizerBase, told: Tokens, begun: Tokens, token: int) -> str:
+def _piece(tokenizer: PreTrainedTokenizerBase, told: _Tokens, begun: _Tokens, token: int) -> str:
     """A token's text, with the space that some tokenizers write only between two tokens.
 
     A character of several tokens is the last one's.
@@ -82,16 +82,16 @@ def _piece(tokenizer: PreTrainedTokenizerBase, told: Tokens, begun: Tokens, toke
 
 
 @lru_cache(maxsize=2**17)
-def _text(tokenizer: PreTrainedTokenizerBase, tokens: Tokens) -> str:
+def _text(tokenizer: PreTrainedTokenizerBase, tokens: _Tokens) -> str:
     return tokenizer.decode(list(tokens))
 
 
-def token_class(piece: str) -> str:
+def _token_class(piece: str) -> str:
     """One of `CLASSES`: a number has a digit, a content word a letter and is no connective, the rest is format."""
     word = piece.strip().lower()
     if re.search(r"\d", word):
         return "number"
-    if word in CONNECTIVES:
+    if word in _CONNECTIVES:
         return "logical connective"
     is_markup = word.startswith(("<", "[", "\\"))  # tags and LaTeX commands
     is_word = re.search(r"[^\W\d_]", word) and not is_markup
@@ -100,7 +100,4 @@ def token_class(piece: str) -> str:
 
 def _looping(tokens: list[int]) -> np.ndarray:
     length = repeated_ending(tokens)
-    return np.arange(len(tokens)) >= len(tokens) - (length if length >= LOOP_TOKENS else 0)
-
-
-# --- means
+    return np.arange(len(tokens)) >= len(tokens) - (length if length >= _LOOP_TOKENS else 0)

@@ -8,21 +8,20 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import EllipsisType
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from mathtransfer.drift.summaries import SUMS
-from mathtransfer.models import checkpoints
 
-BLOCK_ENTRIES = 2**18  # entries of either checkpoint worked on at a time: 2 MB in float64, which stays in a cache
+if TYPE_CHECKING:
+    from torch import Tensor
 
-HEAD = "lm_head.weight"
-KINDS = {
+_BLOCK_ENTRIES = 2**18  # entries of either checkpoint worked on at a time: 2 MB in float64, which stays in a cache
+_HEAD = "lm_head.weight"
+_KINDS = {
     "embed_tokens": "embedding",
     "q_proj": "attention query",
     "k_proj": "attention key",
@@ -35,13 +34,12 @@ KINDS = {
 }
 
 _DECODER_LAYER = re.compile(r"(?:(?:model|language_model)\.)*layers\.(\d+)\.")
-_FLOATS = ("F64", "F32", "F16", "BF16")
-_SCALE = re.compile(r"(weight|input|output|[qkv])_scale(_inv|_2)?$")
+_FLOATS = ("F32", "F16", "BF16")
 _NOT_THE_MODEL = ("adapter_model", "consolidated")  # an adapter, and Mistral's second copy under names of its own
 
 
 @dataclass(frozen=True)
-class Stored:
+class _Stored:
     """Where a tensor is stored: its file, its name there, and its shape."""
 
     file: Path
@@ -49,34 +47,32 @@ class Stored:
     shape: tuple[int, ...]
 
 
-def weight_changes(
-    base: str, tuned: str, *, base_revision: str | None = None, tuned_revision: str | None = None
-) -> pd.DataFrame:
+def weight_changes(base: str, tuned: str) -> pd.DataFrame:
     """How many entries of each tensor a fine-tuning changed, and by how much.
 
-    An entry has changed if its two numbers differ after both are widened to the wider of their types. Two NaNs count as
-    the same number, but they and infinite entries stay visible: the tensor's sums of squares are then not finite. In
-    bfloat16 (eight bits of precision) small updates vanish: a model trained in float32 and compared in bfloat16 hides
+    An entry has changed if its two numbers differ in float32, which holds float16 and bfloat16 exactly. Two NaNs count
+    as the same number, but they and infinite entries stay visible: the tensor's sums of squares are then not finite. In
+    bfloat16 (eight significant bits) small updates vanish: a model trained in float32 and compared in bfloat16 hides
     them (arXiv 2511.08567), and one that is stored in bfloat16 while it trains cannot hold them.
 
     A checkpoint that ties its output projection to its embedding has no `lm_head.weight` of its own. Its embedding is
-    compared with the other's `lm_head.weight`; where both tie there is no such row.
+    compared with the other's `lm_head.weight`; if both tie there is no such row.
 
     Args:
         base, tuned: checkpoint folders (one file or shards), hub ids, or `miniature`.
-        base_revision, tuned_revision: the hub revisions to pin.
 
     Returns:
-        One row a tensor, sorted by layer and name: `tensor`, `layer` (-1 outside the decoder layers), `kind` (a value
-        of `KINDS`, norm or other), the counts `entries`, `changed` and `changed_bfloat16` (those that still differ when
+        One row a tensor, sorted by layer and name: `tensor`, `layer` (-1 outside the decoder layers), `kind` (such as
+        `MLP up`, norm or other), the counts `entries`, `changed` and `changed_bfloat16` (those that still differ when
         both numbers are rounded to bfloat16), and in float64 the sums of squares `base_square` (of the base) and
         `update_square` (of tuned less base).
 
     Raises:
         FileNotFoundError: there is no such checkpoint, or a shard of it is missing.
-        ValueError: a checkpoint is an adapter, quantised or damaged, or the two do not have the same tensors.
+        ValueError: a checkpoint is an adapter, damaged, or stored in other numbers than float32, float16 and bfloat16;
+            or the two do not have the same tensors.
     """
-    folders = _folder(base, base_revision), _folder(tuned, tuned_revision)
+    folders = _folder(base), _folder(tuned)
     before, after = (_stored_tensors(folder) for folder in folders)
     _align_output_projections(folders, (before, after))
     _check_same_tensors(before, after)
@@ -87,12 +83,14 @@ def weight_changes(
     return pd.DataFrame(rows).sort_values(["layer", "tensor"], ignore_index=True)
 
 
-def _folder(model: str, revision: str | None) -> Path:
+def _folder(model: str) -> Path:
     """The folder of a whole checkpoint, downloaded if it is a hub id."""
+    from mathtransfer.models import checkpoints  # here, so that a chapter that reads tables starts without transformers
+
     name = checkpoints.resolve(model)
     if not Path(name).is_dir():
-        checkpoints.check_checkpoint(name, revision)  # refuses what is neither a folder nor on the hub
-        name = snapshot_download(name, revision=revision, allow_patterns=["*.safetensors", "*.json"])
+        checkpoints.check_checkpoint(name)  # refuses what is neither a folder nor on the hub
+        name = snapshot_download(name, allow_patterns=["*.safetensors", "*.json"])
     folder = Path(name)
     index = folder / "model.safetensors.index.json"
     shards = set(json.loads(index.read_text()).get("weight_map", {}).values()) if index.is_file() else set()
@@ -106,10 +104,10 @@ def _weight_files(folder: Path) -> list[Path]:
     return [file for file in sorted(folder.glob("*.safetensors")) if not file.name.startswith(_NOT_THE_MODEL)]
 
 
-def _stored_tensors(folder: Path) -> dict[str, Stored]:
+def _stored_tensors(folder: Path) -> dict[str, _Stored]:
     """Every weight that a checkpoint stores, by name; only the files' headers are read."""
-    tensors: dict[str, Stored] = {}
-    quantised = []
+    tensors: dict[str, _Stored] = {}
+    others = []
     for file in _weight_files(folder):
         try:
             with safe_open(file, "pt") as weights:
@@ -120,28 +118,28 @@ def _stored_tensors(folder: Path) -> dict[str, Stored]:
             raise ValueError(f"{file} is no whole safetensors file ({error}): copy or download it again") from error
         if twice := tensors.keys() & shapes.keys():
             raise ValueError(f"{folder} stores {_few(sorted(twice))} in {file.name} and again: remove the stale file")
-        tensors |= {name: Stored(file, name, shape) for name, shape in shapes.items()}
-        quantised += [name for name, dtype in types.items() if dtype not in _FLOATS or _SCALE.search(name)]
-    if quantised:
-        raise ValueError(f"{folder} is quantised ({_few(quantised)}): give a checkpoint in 16 bits or more a weight")
+        tensors |= {name: _Stored(file, name, shape) for name, shape in shapes.items()}
+        others += [f"{name} in {dtype}" for name, dtype in types.items() if dtype not in _FLOATS]
+    if others:
+        raise ValueError(f"{folder} stores {_few(others)}: give a checkpoint in float32, float16 or bfloat16")
     if not tensors:
         raise ValueError(f"{folder} stores no tensors: expected a model's weights in *.safetensors")
     # Computed constants that old checkpoints store and newer ones leave out.
     return {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
 
 
-def _align_output_projections(folders: tuple[Path, Path], both: tuple[dict[str, Stored], dict[str, Stored]]) -> None:
-    """Give both checkpoints an output projection or, where each is tied to its embedding, neither."""
+def _align_output_projections(folders: tuple[Path, Path], both: tuple[dict[str, _Stored], dict[str, _Stored]]) -> None:
+    """Give both checkpoints an output projection or, if each is tied to its embedding, neither."""
     settings = [_tie_setting(folder) for folder in folders]
     if all(_is_tied(tensors, setting) for tensors, setting in zip(both, settings, strict=True)):
         for tensors in both:
-            tensors.pop(HEAD, None)
+            tensors.pop(_HEAD, None)
         return
     for folder, tensors, setting in zip(folders, both, settings, strict=True):
-        if HEAD not in tensors and setting is False:
-            raise ValueError(f"{folder} has no {HEAD} and its config.json does not tie one: save the whole model")
-        if HEAD not in tensors and (embedding := _embedding(tensors)):
-            tensors[HEAD] = embedding
+        if _HEAD not in tensors and setting is False:
+            raise ValueError(f"{folder} has no {_HEAD} and its config.json does not tie one: save the whole model")
+        if _HEAD not in tensors and (embedding := _embedding(tensors)):
+            tensors[_HEAD] = embedding
 
 
 def _tie_setting(folder: Path) -> bool | None:
@@ -149,21 +147,21 @@ def _tie_setting(folder: Path) -> bool | None:
     return config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings"))
 
 
-def _is_tied(tensors: dict[str, Stored], setting: bool | None) -> bool:
+def _is_tied(tensors: dict[str, _Stored], setting: bool | None) -> bool:
     """As transformers has it: a stored copy is tied if the configuration says so and the two are equal."""
-    if HEAD not in tensors:
+    if _HEAD not in tensors:
         return True
     embedding = _embedding(tensors)
-    if not setting or embedding is None or embedding.shape != tensors[HEAD].shape:
+    if not setting or embedding is None or embedding.shape != tensors[_HEAD].shape:
         return False
-    return _compare(embedding, tensors[HEAD])["changed"] == 0
+    return _compare(embedding, tensors[_HEAD])["changed"] == 0
 
 
-def _embedding(tensors: dict[str, Stored]) -> Stored | None:
+def _embedding(tensors: dict[str, _Stored]) -> _Stored | None:
     return next((tensor for name, tensor in tensors.items() if name.endswith("embed_tokens.weight")), None)
 
 
-def _check_same_tensors(before: dict[str, Stored], after: dict[str, Stored]) -> None:
+def _check_same_tensors(before: dict[str, _Stored], after: dict[str, _Stored]) -> None:
     only = {"base": before.keys() - after.keys(), "tuned model": after.keys() - before.keys()}
     if found := " and ".join(f"only the {side} has {_few(sorted(names))}" for side, names in only.items() if names):
         raise ValueError(f"{found}: give the base that the model was tuned from, and merge an adapter before comparing")
@@ -187,12 +185,12 @@ def _layer(name: str) -> int:
 
 def _kind(name: str) -> str:
     parts = name.split(".")
-    if known := [KINDS[part] for part in parts if part in KINDS]:
+    if known := [_KINDS[part] for part in parts if part in _KINDS]:
         return known[0]
     return "norm" if any("norm" in part for part in parts) else "other"
 
 
-def _compare(base: Stored, tuned: Stored) -> dict[str, float]:
+def _compare(base: _Stored, tuned: _Stored) -> dict[str, float]:
     """The counts and sums of two tensors of one shape, read a few rows at a time."""
     total = dict.fromkeys(SUMS, 0) | {"base_square": 0.0, "update_square": 0.0}
     with safe_open(base.file, "pt") as one, safe_open(tuned.file, "pt") as other:
@@ -203,21 +201,17 @@ def _compare(base: Stored, tuned: Stored) -> dict[str, float]:
     return total
 
 
-def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice | EllipsisType]:
-    if not shape:
-        yield ...
-        return
-    rows = max(1, BLOCK_ENTRIES // max(1, math.prod(shape[1:])))
+def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    rows = max(1, _BLOCK_ENTRIES // max(1, math.prod(shape[1:])))
     for start in range(0, shape[0], rows):
         yield slice(start, min(start + rows, shape[0]))
 
 
 def _compare_block(base: Tensor, tuned: Tensor) -> dict[str, float]:
-    wide = torch.promote_types(base.dtype, tuned.dtype)  # float32 for bfloat16 with float16: neither holds the other
     before = base.double()
     return {
         "entries": base.numel(),
-        "changed": _different(base.to(wide), tuned.to(wide)),
+        "changed": _different(base.float(), tuned.float()),
         "changed_bfloat16": _different(base.bfloat16(), tuned.bfloat16()),
         "base_square": before.square().sum().item(),
         "update_square": (tuned.double() - before).square().sum().item(),
