@@ -15,7 +15,9 @@ ROOMS = ["miniature", "models", "paper", "benchmarks", "training", "drift", "cla
 STOREYS = ["", "runs", *ROOMS, "report", "__main__"]
 LIGHT = ["paper", "claims", "pages"]
 DOORS = 8
-MORE_DOORS: dict[str, str] = {}  # module -> why it has more
+MORE_DOORS = {  # module -> why it has more
+    "runs": "every notebook, the trainer and the Snakefile need it: parameters, sources, folders, manifests and tables",
+}
 
 
 def room_of(module: str) -> str:

@@ -168,23 +168,26 @@ def test_a_full_disk_at_the_start_leaves_nothing_in_the_way(small_disk, tmp_path
 
 
 def test_a_second_process_waits_its_turn_and_a_kill_releases_the_folder(tmp_path):
-    out, entered = str(tmp_path / "run"), FORK.Event()
+    out, (pid, pids) = str(tmp_path / "run"), FORK.Pipe()
 
     def hold():
         with runs.run_folder(out, "train", {"seed": 1}) as folder:
             (folder / "table.csv").write_text("x\n")
-            entered.set()
+            worker = FORK.Process(target=time.sleep, args=(600,))  # outlives the kill
+            worker.start()
+            pids.send(worker.pid)
             time.sleep(600)
 
     process = FORK.Process(target=hold)
     process.start()
-    assert entered.wait(60)
+    worker = pid.recv()
     with pytest.raises(BlockingIOError, match=r"another process is writing .*/run: wait for it, or name another out"):
         work(out, 1, tmp_path / "log")
     assert (tmp_path / "run.partial" / "table.csv").read_text() == "x\n"
     process.kill()
     process.join()
     work(out, 1, tmp_path / "log")
+    os.kill(worker, signal.SIGKILL)
     assert {path.name for path in tmp_path.iterdir()} == {"run", "log"}
 
 

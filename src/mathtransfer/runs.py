@@ -207,8 +207,8 @@ def _locked(final: Path) -> Iterator[None]:
         if file.tell():
             raise FileExistsError(f"{path} is not empty, so no run wrote it: name another folder as out")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, no worker that is forked holds it too
+        except (BlockingIOError, PermissionError) as error:  # which of the two depends on the system
             raise BlockingIOError(f"another process is writing {final}: wait for it, or name another out") from error
         try:
             yield
