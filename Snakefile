@@ -10,7 +10,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from mathtransfer import runs
-from mathtransfer.claims import full
+from mathtransfer.paper import survey
 
 TIERS = yaml.safe_load(Path("config/tiers.yaml").read_text())
 TIER = config.get("tier", "mini")
@@ -239,7 +239,7 @@ SURVEY_RUNS = [str(path) for path in SURVEY_RUNS if path.parent.suffix != ".part
 MODELS = "config/models.yaml"
 
 # `make survey`: the models that were asked for, and a file of parameters that shall differ from how they are asked.
-KNOWN = {full.folder_name(name): name for name in full.read_models(MODELS)}
+KNOWN = {survey.folder_name(name): name for name in survey.read_models(MODELS)}
 ASKED = [name for name in str(config.get("models") or "").split(";") if name]
 DIFFERENT = yaml.safe_load(Path(config["settings"]).read_text()) if config.get("settings") else {}
 if unknown := sorted(set(ASKED) - set(KNOWN.values())):
@@ -248,7 +248,7 @@ if unknown := sorted(set(ASKED) - set(KNOWN.values())):
 
 rule survey:
     input:
-        [f"{SURVEYED[-1]}/{full.folder_name(name)}/manifest.json" for name in ASKED],
+        [f"{SURVEYED[-1]}/{survey.folder_name(name)}/manifest.json" for name in ASKED],
 
 
 rule survey_model:
@@ -262,7 +262,7 @@ rule survey_model:
         touched=touched("runs/evaluate"),
         values=lambda w: json.dumps(
             {
-                **full.evaluation(KNOWN[w.slug], full.read_models(MODELS)),
+                **survey.evaluation(KNOWN[w.slug], survey.read_models(MODELS)),
                 **DIFFERENT,
                 "out": f"{SURVEYED[-1]}/{w.slug}",
             }

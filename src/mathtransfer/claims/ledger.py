@@ -11,8 +11,10 @@ import pandas as pd
 import yaml
 from pandas.io.formats.style import Styler
 
+from mathtransfer.claims.intervals import Interval
 from mathtransfer.paper.reported import table
 
+Evidence = tuple[str, Interval, str]  # a statistic's name, its interval, and where it comes from
 COLUMNS = ["claim", "layer", "statistic", "value", "low", "high", "criterion", "verdict", "run", "cell"]
 LAYERS = ("published", "released", "miniature", "full")
 HOLDS, FAILS, OPEN = "reproduced", "not reproduced", "undecided"
@@ -70,34 +72,32 @@ def criterion_of(statistic: str) -> tuple[str, Criterion]:
     raise ValueError(f"no criterion for {statistic!r} in claims.yaml: write it down before looking at the result")
 
 
-def evidence(statistic: str, layer: str, interval: tuple[float, float, float], run: str) -> dict:
-    """One row of the ledger; claim, criterion and verdict follow from the statistic's name and interval.
+def judge(layer: str, found: list[Evidence]) -> pd.DataFrame:
+    """Evidence as rows of the ledger, in the order of the claims file.
 
-    Args:
-        statistic: a name in `claims.yaml`.
-        interval: value, low end, high end.
-        run: where the evidence comes from.
+    Claim, criterion and verdict follow from each statistic's name and interval.
 
     Raises:
-        ValueError: no criterion was written down for the statistic, or the layer does not exist.
+        ValueError: no criterion was written down for a statistic, or the layer does not exist.
     """
     if layer not in LAYERS:
         raise ValueError(f"unknown layer {layer!r}: expected one of {', '.join(LAYERS)}")
-    claim, criterion = criterion_of(statistic)
-    value, low, high = interval
-    row = (claim, layer, statistic, value, low, high, str(criterion), criterion.verdict(low, high), run)
-    return dict(zip(COLUMNS[:-1], row, strict=True))
+    rows = []
+    for statistic, (value, low, high), run in found:
+        claim, criterion = criterion_of(statistic)
+        rows.append((claim, layer, statistic, value, low, high, str(criterion), criterion.verdict(low, high), run))
+    return _in_order(pd.DataFrame(rows, columns=COLUMNS[:-1]))
 
 
-def record(study: str | Path, chapter: str, found: dict[str, list[dict]]) -> pd.DataFrame:
+def record(study: str | Path, chapter: str, judged: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Write a chapter's evidence to `<study>/evidence/<chapter>.csv` and return it, in the order of the claims file.
 
     Args:
-        found: section -> rows of `evidence`. The section is the address of the heading above the cell that computed
+        judged: section -> rows from `judge`. The section is the address of the heading above the cell that computed
             them, such as `evidence-for-s1-to-s4`; the ledger links to it.
     """
-    rows = [{**row, "cell": f"{chapter}#{section}"} for section, part in found.items() for row in part]
-    table = _in_order(pd.DataFrame(rows, columns=COLUMNS))
+    rows = [part.assign(cell=f"{chapter}#{section}") for section, part in judged.items()]
+    table = _in_order(pd.concat(rows, ignore_index=True))
     folder = Path(study, "evidence")
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / f"{chapter}.csv", index=False)

@@ -7,6 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+# Section 2.2's models: RL first, then the two SFT models.
+CONTROLLED_STUDY = [
+    "UniReason-Qwen3-14B (RL)",
+    "UniReason-Qwen3-14B-think (SFT)",
+    "UniReason-Qwen3-14B-no-think (SFT)",
+]
 FOLDER = Path(__file__).parent
 ELSEWHERE = FOLDER / "elsewhere"  # what the paper does not print
 
@@ -67,7 +73,7 @@ def standard_error(score: pd.Series, items: pd.Series, samples: pd.Series, betwe
         items: questions in the benchmark.
         samples: answers to each.
         between: the share of an answer's variance that lies between items. The tables do not tell. 1, the default, is
-            the cautious end, where a model always or never solves an item; at 0 all samples count as new items.
+            the cautious end: a model always or never solves an item. At 0 all samples count as new items.
     """
     p = (score / 100 * items + 2) / (items + 4)
     return 100 * np.sqrt(p * (1 - p) / items * (between + (1 - between) / samples))
