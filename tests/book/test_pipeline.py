@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, make_book, run
 
 from mathtransfer import runs
-from mathtransfer.claims.ledger import COLUMNS
+from mathtransfer.claims.ledger import _COLUMNS
 from mathtransfer.pages.explorer import index_with
 from mathtransfer.paper import reported
 
@@ -43,7 +43,7 @@ def test_the_study_is_whole(smoke_study):
     assert list(scores.columns) == runs.TIDY
     assert scores.groupby("model")["benchmark"].nunique().eq(12).all()
     ledger = pd.read_csv(smoke_study / "ledger.csv")
-    assert list(ledger.columns) == COLUMNS
+    assert list(ledger.columns) == _COLUMNS
     miniature = {"L1", "L5", *(f"{part}{number}" for part in "ST" for number in range(1, 5))}
     assert set(ledger.query("layer == 'miniature'")["claim"]) == miniature
     every = {claim for claim in reported.table("claims")["claim"]}
@@ -113,7 +113,7 @@ def test_an_unknown_tier_is_refused():
 )
 def test_without_a_table_of_the_paper_the_build_fails(chapter, table, tmp_path):
     """No number on these pages is typed: with the table gone there is nothing to show."""
-    path = reported.FOLDER / f"{table}.csv"
+    path = reported._FOLDER / f"{table}.csv"
     text, before = path.read_bytes(), path.stat()
     try:
         path.unlink()

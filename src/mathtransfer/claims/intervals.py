@@ -15,10 +15,10 @@ from scipy import special
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float, float]  # value, low end, high end
-Numbers = TypeVar("Numbers", float, pd.Series)
+_Numbers = TypeVar("_Numbers", float, pd.Series)
 
 
-def normal_interval(value: Numbers, stderr: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+def normal_interval(value: _Numbers, stderr: _Numbers) -> tuple[_Numbers, _Numbers, _Numbers]:
     """A value, or each of many, with 1.96 standard errors to either side."""
     return value, value - 1.96 * stderr, value + 1.96 * stderr
 

@@ -6,18 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mathtransfer.claims import statistics, transfer
-from mathtransfer.claims.intervals import BySeed, normal_interval, resample_questions, seed_interval
+from mathtransfer.claims.intervals import Array, BySeed, normal_interval, resample_questions, seed_interval
 from mathtransfer.claims.ledger import Evidence
 from mathtransfer.claims.statistics import Tuned
 from mathtransfer.runs import read_manifest
 
-SETTINGS = SFT, RL = "off-policy SFT", "on-policy RL"
-DRAWS = 1000  # resamples of the evaluation questions
-
-Array = NDArray[np.float64]
+SETTINGS = _SFT, _RL = "off-policy SFT", "on-policy RL"
+_DRAWS = 1000  # resamples of the evaluation questions
 
 
 # --- S1 to S4: the controlled study
@@ -86,9 +83,9 @@ def controlled_study(answers: pd.DataFrame, where: str) -> list[Evidence]:
         ValueError: SFT and RL were not trained with the same seeds, or with fewer than two.
     """
     seeds = {s: sorted(set(answers.loc[answers["setting"] == s, "seed"])) for s in SETTINGS}
-    if seeds[SFT] != seeds[RL]:
-        raise ValueError(f"SFT has the seeds {seeds[SFT]}, RL {seeds[RL]}: the study compares them seed by seed")
-    models = [("base", -1), *((SFT, seed) for seed in seeds[SFT]), *((RL, seed) for seed in seeds[RL])]
+    if seeds[_SFT] != seeds[_RL]:
+        raise ValueError(f"SFT has the seeds {seeds[_SFT]}, RL {seeds[_RL]}: the study compares them seed by seed")
+    models = [("base", -1), *((_SFT, seed) for seed in seeds[_SFT]), *((_RL, seed) for seed in seeds[_RL])]
     table = answers.pivot_table(
         index=["setting", "seed"], columns=["group", "benchmark", "question"], values="accuracy", sort=False
     ).loc[models]
@@ -97,7 +94,7 @@ def controlled_study(answers: pd.DataFrame, where: str) -> list[Evidence]:
     accuracies = [table[column].to_numpy() for column in benchmarks]
     observed = np.stack([accuracy.mean(1) for accuracy in accuracies], axis=-1)  # (models, benchmarks)
     by_seed = _study(observed, groups)
-    resampled = _study(resample_questions(accuracies, DRAWS, seed=0), groups)
+    resampled = _study(resample_questions(accuracies, _DRAWS, seed=0), groups)
     return [
         (name, seed_interval(values, float(resampled[name].mean(-1).var(ddof=1))), where)
         for name, values in by_seed.items()

@@ -6,18 +6,22 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mathtransfer import GROUPS
 from mathtransfer.claims import recomputed, statistics
-from mathtransfer.claims.intervals import benchmark_resamples, geometric_interval, leave_one_out, quantile_interval
+from mathtransfer.claims.intervals import (
+    Array,
+    benchmark_resamples,
+    geometric_interval,
+    leave_one_out,
+    quantile_interval,
+)
 from mathtransfer.claims.ledger import Evidence
 from mathtransfer.claims.statistics import Tuned
 from mathtransfer.claims.transfer import OUTSIDE
 from mathtransfer.paper import reported
 
-Array = NDArray[np.float64]
-RL_14B, *SFT_14B = reported.CONTROLLED_STUDY
+_RL_14B, *_SFT_14B = reported.CONTROLLED_STUDY
 
 
 def evidence(claims: str) -> list[Evidence]:
@@ -138,9 +142,9 @@ def controlled_study(gains: pd.DataFrame, where: str) -> list[Evidence]:
         where: what the gains are from.
     """
     measured = set(gains["model"])
-    rl = _tuned(gains, RL_14B)
-    found = _from(f"{where},{_kind(RL_14B)}", _bootstrap(statistics.rl_study, rl))
-    for model in SFT_14B:
+    rl = _tuned(gains, _RL_14B)
+    found = _from(f"{where},{_kind(_RL_14B)}", _bootstrap(statistics.rl_study, rl))
+    for model in _SFT_14B:
         if model in measured:
             found += _from(f"{where},{_kind(model)}", _bootstrap(statistics.sft_study, rl, _tuned(gains, model)))
     return found
@@ -187,14 +191,14 @@ def _latent_drift() -> list[Evidence]:
     """L1 to L5 on Tables 2 and 6 and the values in Figure 3."""
     figure_3 = reported.table("pca_shift_figure3").set_index("model")
     found = []
-    for model in SFT_14B:
-        ratio = statistics.shift_ratio(figure_3.loc[model], figure_3.loc[RL_14B])
+    for model in _SFT_14B:
+        ratio = statistics.shift_ratio(figure_3.loc[model], figure_3.loc[_RL_14B])
         found += _from(f"Figure 3,{_kind(model)}", ratio, geometric_interval)
     shifts = shifts_by_method()
     rl, sft = (shifts[shifts["method"] == method] for method in ("RL", "SFT"))
     large, small = shifts[shifts["params_b"] == 32], shifts[shifts["params_b"] == 7]
     llama, qwen = rl[rl["family"] == "Llama"], rl[rl["family"] == "Qwen"]
-    table_2 = reported.table("pca_shift_reported").set_index("model")[GROUPS].loc[SFT_14B]
+    table_2 = reported.table("pca_shift_reported").set_index("model")[GROUPS].loc[_SFT_14B]
     all_sft = pd.concat([sft[GROUPS], np.log10(table_2)])
     return [
         *found,
@@ -215,11 +219,11 @@ def _token_drift() -> list[Evidence]:
     ranks = reported.table("rank_shift_reported").pivot(index="benchmark", columns="model", values="rank_shift")
     shifted = reported.table("shifted_tokens_reported").pivot(index="query", columns="model", values="shifted_tokens")
     found = []
-    for model in SFT_14B:
+    for model in _SFT_14B:
         if model in kl:
-            ratio = statistics.kl_ratio(kl[model], kl[RL_14B])
+            ratio = statistics.kl_ratio(kl[model], kl[_RL_14B])
             found += _from(f"Section 4.2,{_kind(model)}", ratio, geometric_interval)
-        ratio = statistics.rank_shift_ratio(ranks[RL_14B], ranks[model])
+        ratio = statistics.rank_shift_ratio(ranks[_RL_14B], ranks[model])
         found += _from(f"Figure 17,{_kind(model)}", ratio, geometric_interval)
     ratio = statistics.shifted_tokens_ratio(shifted["SFT"], shifted["RL"])
     return found + _from("Table 8, two queries", ratio, geometric_interval)

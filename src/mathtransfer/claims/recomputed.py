@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mathtransfer.claims import transfer
-from mathtransfer.claims.intervals import Interval
+from mathtransfer.claims.intervals import Array, Interval
 from mathtransfer.claims.transfer import OUTSIDE
 from mathtransfer.paper import reported
 
-Array = NDArray[np.float64]
 CLOSE = 0.3  # an index within this many points of the printed one counts as reproduced: three times the rounding
-DRAWS = 2000
+_DRAWS = 2000
 
 
 # --- the averages of Table 1
@@ -31,7 +29,7 @@ def group_averages() -> pd.DataFrame:
 # --- the indices of Tables 1 and 5
 
 
-def indices(definition: str = "pooled", draws: int = DRAWS) -> pd.DataFrame:
+def indices(definition: str = "pooled", draws: int = _DRAWS) -> pd.DataFrame:
     """Every tuned model's indices beside what the paper prints.
 
     Returns:

@@ -12,8 +12,8 @@ from mathtransfer.claims.intervals import Interval, quantile_interval, resample_
 from mathtransfer.claims.ledger import Evidence
 from mathtransfer.paper import reported
 
-RL, THINK, _ = reported.CONTROLLED_STUDY
-DRAWS = 2000
+_RL, _THINK, _ = reported.CONTROLLED_STUDY
+_DRAWS = 2000
 
 
 def paired_difference(graded: pd.DataFrame, reading: str) -> tuple[int, float, float, Interval]:
@@ -26,11 +26,10 @@ def paired_difference(graded: pd.DataFrame, reading: str) -> tuple[int, float, f
     Returns:
         The number of problems, the percentages that RL and SFT solved, and RL less SFT with a bootstrap over problems.
     """
-    hits = graded.assign(hit=100.0 * (graded[reading] == CORRECT)).pivot(
-        index="model", columns="question", values="hit"
-    )
-    accuracy = hits.dropna(axis=1).loc[[RL, THINK]].to_numpy()
-    drawn = resample_questions([accuracy], DRAWS, seed=0)[..., 0]
+    graded = graded.assign(hit=100.0 * (graded[reading] == CORRECT))
+    hits = graded.pivot(index="model", columns="question", values="hit").dropna(axis=1)
+    accuracy = hits.loc[[_RL, _THINK]].to_numpy()
+    drawn = resample_questions([accuracy], _DRAWS, seed=0)[..., 0]
     rl, sft = accuracy.mean(1)
     return accuracy.shape[1], rl, sft, quantile_interval(rl - sft, drawn[:, 0] - drawn[:, 1])
 
@@ -41,5 +40,5 @@ def evidence() -> list[Evidence]:
     kl = kl[kl["where"].str.startswith("released")].set_index("model")["kl"]
     return [
         (name, (ratio, math.nan, math.nan), "released KL on IFEval, think (SFT)")
-        for name, ratio in statistics.kl_ratio(kl[THINK], kl[RL]).items()
+        for name, ratio in statistics.kl_ratio(kl[_THINK], kl[_RL]).items()
     ]

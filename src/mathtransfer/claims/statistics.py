@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mathtransfer.claims import transfer
 from mathtransfer.claims.intervals import (
+    Array,
     BySeed,
     Interval,
     absolute_interval,
@@ -28,9 +28,8 @@ from mathtransfer.claims.intervals import (
     superiority_interval,
 )
 
-Array = NDArray[np.float64]
-ByGroup = dict[str, Array]
-DRAWS = 2000  # resamples of the models
+_ByGroup = dict[str, Array]
+_DRAWS = 2000  # resamples of the models
 
 
 # --- P1 to P5: the survey of models
@@ -49,7 +48,7 @@ def failures(gains: pd.DataFrame) -> dict[str, Interval]:
     }
 
 
-def transfer_by_method(rl: ByGroup, sft: ByGroup) -> dict[str, Interval]:
+def transfer_by_method(rl: _ByGroup, sft: _ByGroup) -> dict[str, Interval]:
     """P2 and P3: the indices of RL models against those of SFT models, group -> `(models,)` in percent."""
     return {
         "rl_less_sft_ti_other": permutation_interval(rl["other"], sft["other"]),
@@ -59,7 +58,7 @@ def transfer_by_method(rl: ByGroup, sft: ByGroup) -> dict[str, Interval]:
     }
 
 
-def negative_transfer(sft: ByGroup) -> dict[str, Interval]:
+def negative_transfer(sft: _ByGroup) -> dict[str, Interval]:
     """P3: the share of SFT models with a negative index."""
     return {"sft_negative_ti_non": share_interval(int((sft["non"] < 0).sum()), len(sft["non"]))}
 
@@ -78,19 +77,24 @@ def prediction(errors: dict[str, pd.DataFrame]) -> dict[str, Interval]:
 
 def explained(errors: pd.DataFrame) -> pd.Series:
     """The share of variance that each predictor explains out of sample, percent; below 0 it is worse than nothing."""
-    total = errors.sum()
-    return 100 * (1 - total.drop("nothing") / total["nothing"])
+    return _explained(errors.sum())
+
+
+def _explained(total: pd.Series | pd.DataFrame) -> pd.Series | pd.DataFrame:
+    return 100 * (1 - total.drop("nothing") / total.loc["nothing"])
 
 
 def _margin_interval(errors: pd.DataFrame) -> Interval:
-    rng = np.random.default_rng(0)
-    drawn = [errors.iloc[rng.integers(len(errors), size=len(errors))] for _ in range(DRAWS)]
-    return quantile_interval(_margin(errors), [_margin(table) for table in drawn])
+    drawn = np.random.default_rng(0).integers(len(errors), size=(_DRAWS, len(errors)))
+    resampled = np.take(errors.to_numpy().T, drawn, axis=1).sum(-1)  # (predictors, draws)
+    (value,) = _margins(errors.sum().to_frame())
+    return quantile_interval(value, _margins(pd.DataFrame(resampled, index=errors.columns)))
 
 
-def _margin(errors: pd.DataFrame) -> float:
-    shares = explained(errors)
-    return float(shares["paradigm"] - shares.drop("paradigm").max())
+def _margins(totals: pd.DataFrame) -> pd.Series:
+    """The paradigm's share less the best rival's from total errors, one row a predictor, one column a resample."""
+    shares = _explained(totals)
+    return shares.loc["paradigm"] - shares.drop("paradigm").max()
 
 
 def broad_data(rl: dict[str, Interval], sft: dict[str, Interval]) -> dict[str, Interval]:
@@ -108,9 +112,9 @@ def broad_data(rl: dict[str, Interval], sft: dict[str, Interval]) -> dict[str, I
 class Tuned:
     """A tuned model beside its base, by group: one model, or as many as there are seeds or resamples."""
 
-    gains: ByGroup  # model less base, percentage points, (..., benchmarks)
-    base: ByGroup  # the base's scores, percent, (..., benchmarks)
-    spreads: ByGroup  # sigma of Section 2.1, percentage points, (...)
+    gains: _ByGroup  # model less base, percentage points, (..., benchmarks)
+    base: _ByGroup  # the base's scores, percent, (..., benchmarks)
+    spreads: _ByGroup  # sigma of Section 2.1, percentage points, (...)
 
     def gain(self, group: str) -> Array:
         """The mean over a group's benchmarks, `(...)` in percentage points."""
@@ -228,10 +232,10 @@ def shift_coverage(sft: BySeed, rl: BySeed) -> dict[str, BySeed]:
 # --- A1 to A5: the ablation of the objective
 # A change is what one choice does to a group's average: group -> (percentage points, standard error).
 
-Change = dict[str, tuple[float, float]]
+_Change = dict[str, tuple[float, float]]
 
 
-def on_policy(change: Change) -> dict[str, Interval]:
+def on_policy(change: _Change) -> dict[str, Interval]:
     """A1: the policy's own answers instead of the teacher's."""
     return {
         "on_less_off_policy_other": normal_interval(*change["other"]),
@@ -239,7 +243,7 @@ def on_policy(change: Change) -> dict[str, Interval]:
     }
 
 
-def credit(change: Change) -> dict[str, Interval]:
+def credit(change: _Change) -> dict[str, Interval]:
     """A2: answers weighted by their advantage instead of alike."""
     return {
         "credit_other": normal_interval(*change["other"]),
@@ -247,7 +251,7 @@ def credit(change: Change) -> dict[str, Interval]:
     }
 
 
-def kl_penalty(change: Change) -> dict[str, Interval]:
+def kl_penalty(change: _Change) -> dict[str, Interval]:
     """A4: a KL penalty, by the size of its effect."""
     return {
         "kl_penalty_other": absolute_interval(*change["other"]),

@@ -19,13 +19,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mathtransfer import GROUPS
-from mathtransfer.claims.intervals import quantile_interval, resample_questions
+from mathtransfer.claims.intervals import Array, quantile_interval, resample_questions
 
-Array = NDArray[np.float64]
 DEFINITIONS = ("relative", "per_model", "pooled")
 OUTSIDE = ("other", "non")  # the groups that mathematics may transfer to
-ZERO = 1e-12  # what rounding leaves of a spread or an index that is zero
-COLUMNS = ["model", "base", "definition", "group", "metric", "value", "low", "high", "reason", "unstable"]
+_ZERO = 1e-12  # what rounding leaves of a spread or an index that is zero
+_COLUMNS = ["model", "base", "definition", "group", "metric", "value", "low", "high", "reason", "unstable"]
 
 
 def spreads(gains: Array, groups: list[str], definition: str) -> dict[str, Array]:
@@ -48,7 +47,7 @@ def spreads(gains: Array, groups: list[str], definition: str) -> dict[str, Array
         squares = np.nansum((part - np.nansum(part, -1, keepdims=True) / count[..., None]) ** 2, -1)
         with np.errstate(divide="ignore", invalid="ignore"):
             sigma = np.sqrt(squares / (count - 1))
-        found[group] = np.where(sigma > ZERO, sigma, np.nan)
+        found[group] = np.where(sigma > _ZERO, sigma, np.nan)
     return found
 
 
@@ -73,7 +72,7 @@ def domain_index(
     return (weight * np.sign(standardised) * np.abs(standardised) ** exponent).sum(-1) / weight.sum(-1)
 
 
-def domain_indices(
+def _domain_indices(
     gains: Array, base: Array, groups: list[str], definition: str, sigma: dict[str, Array] | None = None
 ) -> dict[str, Array]:
     """DI of every model in every group.
@@ -103,7 +102,7 @@ def domain_indices(
 def transferability_index(group_index: ArrayLike, math_index: ArrayLike) -> Array:
     """TI_g = 100 DI_g / DI_math in percent (Section 2.1); nan where the index of mathematics is zero."""
     group_index, math_index = np.asarray(group_index, dtype=float), np.asarray(math_index, dtype=float)
-    zero = np.abs(math_index) <= ZERO
+    zero = np.abs(math_index) <= _ZERO
     return 100.0 * group_index / np.where(zero, np.nan, math_index)
 
 
@@ -152,7 +151,7 @@ def transferability(
         base = values[..., base_rows, :]
         gains = values[..., rows, :] - base
         drawn = sigma if pool is None else spreads(np.take_along_axis(gains, pool[..., None], -2), groups, definition)
-        index = domain_indices(gains, base, groups, definition, drawn)
+        index = _domain_indices(gains, base, groups, definition, drawn)
         found = {(group, "domain index"): index[group] for group in index}
         for group in index:
             found[group, "gain"] = gains[..., [name == group for name in groups]].mean(-1)
@@ -221,15 +220,15 @@ def _tidy(
         math_low, gained = index["math"], None
         if resampled:
             draws = resampled["math", "domain index"][:, i]
-            math_low, gained = quantile_interval(index["math"], draws)[1], draws > ZERO
+            math_low, gained = quantile_interval(index["math"], draws)[1], draws > _ZERO
         for (group, metric), values in observed.items():
             reason, unstable = why[group], False
             if metric == "gain":
                 reason = why[group] if np.isnan(values[i]) else ""
             elif metric == "transferability index":
-                flat = "the index of mathematics is zero" if abs(index["math"]) <= ZERO else ""
+                flat = "the index of mathematics is zero" if abs(index["math"]) <= _ZERO else ""
                 reason = why[group] or why["math"] or flat
-                unstable = not reason and not math_low > ZERO
+                unstable = not reason and not math_low > _ZERO
             low = high = np.nan
             if resampled and not reason:
                 draws = resampled[group, metric][:, i]
@@ -237,4 +236,4 @@ def _tidy(
                 _, low, high = quantile_interval(values[i], draws)
             value = np.nan if reason else float(values[i])
             table.append((model, base, definition, group, metric, value, low, high, reason, unstable))
-    return pd.DataFrame(table, columns=COLUMNS)
+    return pd.DataFrame(table, columns=_COLUMNS)

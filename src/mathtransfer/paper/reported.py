@@ -13,8 +13,8 @@ CONTROLLED_STUDY = [
     "UniReason-Qwen3-14B-think (SFT)",
     "UniReason-Qwen3-14B-no-think (SFT)",
 ]
-FOLDER = Path(__file__).parent
-ELSEWHERE = FOLDER / "elsewhere"  # what the paper does not print
+_FOLDER = Path(__file__).parent
+ELSEWHERE = _FOLDER / "elsewhere"  # what the paper does not print
 
 
 def table(name: str) -> pd.DataFrame:
@@ -23,10 +23,10 @@ def table(name: str) -> pd.DataFrame:
     Raises:
         ValueError: there is no such table.
     """
-    path = FOLDER / f"{name}.csv"
+    path = _FOLDER / f"{name}.csv"
     if not path.is_file():
         raise ValueError(
-            f"unknown table {name!r}: expected one of {', '.join(sorted(p.stem for p in FOLDER.glob('*.csv')))}"
+            f"unknown table {name!r}: expected one of {', '.join(sorted(p.stem for p in _FOLDER.glob('*.csv')))}"
         )
     return pd.read_csv(path)
 
