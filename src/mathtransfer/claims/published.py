@@ -248,6 +248,8 @@ def ablation_differences() -> pd.DataFrame:
     difference.
     """
     table = reported.table("ablation_reported").set_index("setting")
+    scores = reported.scores().drop_duplicates("benchmark")
+    items = {group: part["n"] for group, part in scores.groupby("group")}
     changes = [
         ("A1", "SFT: on-policy less off-policy", "On-policy SFT", "Off-policy SFT"),
         ("A1", "RL: on-policy less off-policy", "On-policy RL (no KL)", "Off-policy RL"),
@@ -260,14 +262,12 @@ def ablation_differences() -> pd.DataFrame:
         for group in GROUPS:
             pair = table.loc[[one, other], f"{group}_avg"]
             ti = table.loc[one, f"ti_{group}"] - table.loc[other, f"ti_{group}"] if group in OUTSIDE else np.nan
-            stderr = float(np.hypot(*(_average_error(average, group) for average in pair)))
+            stderr = float(np.hypot(*(_average_error(average, items[group]) for average in pair)))
             rows.append((claim, change, group, pair.iloc[0] - pair.iloc[1], stderr, ti))
     return pd.DataFrame(rows, columns=["claim", "change", "group", "value", "stderr", "ti"])
 
 
-def _average_error(average: float, group: str) -> float:
-    scores = reported.scores()
-    items = scores[scores["group"] == group].drop_duplicates("benchmark")["n"]
+def _average_error(average: float, items: pd.Series) -> float:
     errors = reported.standard_error(pd.Series(average, index=items.index), items, pd.Series(1, index=items.index))
     return float(np.sqrt((errors**2).sum()) / len(errors))
 
