@@ -63,8 +63,8 @@ def seed_interval(by_seed: ArrayLike, question_variance: float, level: float = 0
     """Mean over training seeds with an interval that covers seeds and evaluation questions.
 
     The variance is s^2 / k over k seeds plus the variance that resampling the questions gives (the questions are the
-    same for all seeds, so it does not shrink with k). Student's t with Welch and Satterthwaite's degrees of freedom,
-    where the questions' part counts as known exactly.
+    same for all seeds, so it does not shrink with k). Student's t with Welch and Satterthwaite's degrees of freedom;
+    the questions' part counts as known exactly.
 
     Args:
         by_seed: the statistic, one value a seed, `(seeds,)`.
@@ -192,8 +192,8 @@ def permutation_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Int
 def leave_one_out(outcome: ArrayLike, predictor: ArrayLike) -> Array:
     """What a predictor says of each value when it has seen only the others, `(n,)`.
 
-    A number predicts by a straight line. A category predicts by the mean of the others in it, or of all others where a
-    category has one member.
+    A number predicts by a straight line. A category predicts by the mean of the others in it, or of all others if it
+    has one member.
     """
     outcome, predictor = np.asarray(outcome, dtype=float), np.asarray(predictor)
     numeric = np.issubdtype(predictor.dtype, np.number)

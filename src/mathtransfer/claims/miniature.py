@@ -149,7 +149,7 @@ def latent_drift(shifts: pd.DataFrame, where: str, metric: str = "centroid_dista
 
 
 def token_drift(shifts: pd.DataFrame, where: str) -> list[Evidence]:
-    """T1 to T4 with intervals over training seeds, and over evaluation questions where it is no ratio.
+    """T1 to T4 with intervals over training seeds and, except for the ratios, over evaluation questions.
 
     Args:
         shifts: tidy, from the runs of `token_drift`.

@@ -53,7 +53,7 @@ def pooled_spreads() -> dict[str, Array]:
 def fitted_spreads() -> dict[str, Interval]:
     """sigma_g / sigma_math that the printed indices imply: group -> (fit, low, high).
 
-    With one spread a group, TI_g = sqrt(sigma_math / sigma_g) * X, where X is the index without spreads. The factor
+    With one spread a group, TI_g = sqrt(sigma_math / sigma_g) * X, and X is the index without spreads. The factor
     is the median of printed / X over the 18 rows, which rows that follow from other scores cannot move far. The ends
     are the ratios between which no row is lost or won that the fit reproduces within `CLOSE`.
     """

@@ -75,12 +75,12 @@ def prediction(errors: dict[str, pd.DataFrame]) -> dict[str, Interval]:
     }
 
 
-def explained(errors: pd.DataFrame) -> pd.Series:
-    """The share of variance that each predictor explains out of sample, percent; below 0 it is worse than nothing."""
-    return _explained(errors.sum())
+def explained(total: pd.Series | pd.DataFrame) -> pd.Series | pd.DataFrame:
+    """The share of variance that each predictor explains out of sample, percent; below 0 it is worse than nothing.
 
-
-def _explained(total: pd.Series | pd.DataFrame) -> pd.Series | pd.DataFrame:
+    Args:
+        total: the sum of squared errors over models, one row a predictor, perhaps one column a resample.
+    """
     return 100 * (1 - total.drop("nothing") / total.loc["nothing"])
 
 
@@ -92,8 +92,8 @@ def _margin_interval(errors: pd.DataFrame) -> Interval:
 
 
 def _margins(totals: pd.DataFrame) -> pd.Series:
-    """The paradigm's share less the best rival's from total errors, one row a predictor, one column a resample."""
-    shares = _explained(totals)
+    """The paradigm's share less the best rival's, for every resample."""
+    shares = explained(totals)
     return shares.loc["paradigm"] - shares.drop("paradigm").max()
 
 
@@ -199,7 +199,7 @@ def largest_shifts(sft: pd.DataFrame) -> dict[str, Interval]:
 
 
 def least_kl_difference(sft: dict[str, BySeed], rl: dict[str, BySeed]) -> dict[str, BySeed]:
-    """T1: benchmark -> KL divergence from the base (nats a token), on the benchmark where SFT exceeds RL least."""
+    """T1: benchmark -> KL divergence from the base (nats a token), for the benchmark on which SFT exceeds RL least."""
     differences = [sft[benchmark] - rl[benchmark] for benchmark in sft]
     return {"sft_less_rl_kl": min(differences, key=lambda difference: difference.values.mean())}
 

@@ -1,4 +1,4 @@
-"""The Transferability Index in its three definitions, with intervals, and with a reason wherever it has no value.
+"""The Transferability Index in its three definitions, with intervals, and with a reason if it has no value.
 
 For a group g of benchmarks b with gains over the base (arXiv 2507.00432v2, Section 2.1):
 
@@ -6,7 +6,7 @@ For a group g of benchmarks b with gains over the base (arXiv 2507.00432v2, Sect
     DI_g = sum_b w_b s_b          TI_g = 100 DI_g / DI_math,  g in {other, non}
 
 `per_model` takes sigma_g over one model's benchmarks, as Section 2.1 writes it; `pooled` takes one sigma_g a group
-over all tuned models, which is what the paper's Table 5 follows; `relative` is the paper's first version, where DI_g
+over all tuned models, which is what the paper's Table 5 follows; `relative` is the paper's first version, whose DI_g
 is the mean of gain_b / base_b.
 """
 
@@ -36,7 +36,7 @@ def spreads(gains: Array, groups: list[str], definition: str) -> dict[str, Array
 
     Returns:
         Group -> `(..., models)` by each model's own benchmarks (`per_model`), `(..., 1)` over all models (`pooled`).
-        nan where the spread is zero.
+        nan if the spread is zero.
     """
     found = {}
     for group in dict.fromkeys(groups):
@@ -64,7 +64,7 @@ def domain_index(
         weights: `headroom` for the paper's 100 - base, `equal` for the same weight on every benchmark.
 
     Returns:
-        `(...)`, without unit. nan where a gain or the spread is missing.
+        `(...)`, without unit. nan if a gain or the spread is missing.
     """
     standardised = np.asarray(gains, dtype=float) / np.asarray(sigma, dtype=float)[..., None]
     base = np.asarray(base, dtype=float)
@@ -84,7 +84,7 @@ def _domain_indices(
         sigma: spreads from elsewhere, such as another pool of models; by default those of these models.
 
     Returns:
-        Group -> `(..., models)`; nan where the index is not defined.
+        Group -> `(..., models)`; nan if the index is not defined.
     """
     if sigma is None and definition != "relative":
         sigma = spreads(gains, groups, definition)
@@ -100,7 +100,7 @@ def _domain_indices(
 
 
 def transferability_index(group_index: ArrayLike, math_index: ArrayLike) -> Array:
-    """TI_g = 100 DI_g / DI_math in percent (Section 2.1); nan where the index of mathematics is zero."""
+    """TI_g = 100 DI_g / DI_math in percent (Section 2.1); nan if the index of mathematics is zero."""
     group_index, math_index = np.asarray(group_index, dtype=float), np.asarray(math_index, dtype=float)
     zero = np.abs(math_index) <= _ZERO
     return 100.0 * group_index / np.where(zero, np.nan, math_index)
@@ -125,13 +125,13 @@ def transferability(
         definition: `relative`, `per_model` or `pooled`.
         draws: resamples behind an interval.
         over_models: whether the models behind the pooled spread are drawn again as well.
-        sigma: spreads from elsewhere, see `domain_indices`; they count as known exactly.
+        sigma: spreads from elsewhere, such as another pool of models; they count as known exactly.
 
     Returns:
         `model, base, definition, group, metric, value, low, high, reason, unstable`. `metric` is `gain` (the group's
         mean, percentage points), `domain index`, and outside mathematics `transferability index` (percent). A value
-        that is not defined is missing, and `reason` says why. An index is `unstable` where the domain index of
-        mathematics, its denominator, is not above zero with its whole interval (without intervals: where it is not
+        that is not defined is missing, and `reason` says why. An index is `unstable` if the domain index of
+        mathematics, its denominator, is not above zero with its whole interval (without intervals: if it is not
         above zero); in an index's interval, a draw in which mathematics did not gain counts as no value (see
         `quantile_interval`).
 
@@ -183,7 +183,7 @@ def _check(scores: pd.DataFrame, bases: Mapping[str, str], definition: str) -> N
 
 
 def _draw(scores: pd.DataFrame, cells: pd.DataFrame, draws: int, seed: int) -> Array | None:
-    """Resampled scores `(draws, models, benchmarks)` in the order of `cells`, or None where nothing says how."""
+    """Resampled scores `(draws, models, benchmarks)` in the order of `cells`, or None if nothing says how."""
     if "question" in scores:
         answers = scores.pivot(index="model", columns=["group", "benchmark", "question"], values="value")
         answers = answers.loc[cells.columns].sort_index(axis=1)
@@ -197,7 +197,7 @@ def _draw(scores: pd.DataFrame, cells: pd.DataFrame, draws: int, seed: int) -> A
 
 
 def _undefined(cells: pd.DataFrame, model: str, base: str, group: str, definition: str, index: float) -> str:
-    """Why the domain index of a model in a group has no value; empty where it has one."""
+    """Why the domain index of a model in a group has no value; empty if it has one."""
     scores, start = cells.loc[group, model], cells.loc[group, base]
     if absent := list(scores.index[scores.isna() | start.isna()]):
         return f"no score on {', '.join(absent)}"

@@ -34,8 +34,8 @@ def table(name: str) -> pd.DataFrame:
 def tuned() -> pd.DataFrame:
     """The 18 models tuned by SFT or RL: `model, hub_id, base, family, params_b, method, examples`, RL last.
 
-    `examples` is the size of the training data, from the models' own pages (`training_data.csv`, where `what` says
-    which); the paper prints it for its own models and for General-Reasoner only.
+    `examples` is the size of the training data, from the models' own pages (`training_data.csv`, whose column `what`
+    says which); the paper prints it for its own models and for General-Reasoner only.
     """
     models = table("models").merge(pd.read_csv(ELSEWHERE / "training_data.csv"), on="model")
     return models.sort_values("method", ascending=False, kind="stable", ignore_index=True)

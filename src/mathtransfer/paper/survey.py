@@ -15,7 +15,7 @@ _METHODS = ("base", "instruct", "SFT", "RL")
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the paper and how it is asked; see `config/models.yaml` for where each setting comes from."""
+    """A model of the paper and how it is asked; `config/models.yaml` says from which script each setting comes."""
 
     hub_id: str  # empty if no public release is known
     base: str  # the name of the model it was tuned from, empty for a base
