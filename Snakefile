@@ -10,7 +10,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from mathtransfer import runs
-from mathtransfer.claims import full
+from mathtransfer.paper import survey
 
 TIERS = yaml.safe_load(Path("config/tiers.yaml").read_text())
 TIER = config.get("tier", "mini")
@@ -106,7 +106,7 @@ SURVEY_RUNS = [str(path) for path in SURVEY_RUNS if path.parent.suffix != ".part
 MODELS = "config/models.yaml"
 
 # `make survey`: the models that were asked for, and a file of parameters that shall differ from how they are asked.
-KNOWN = {full.folder_name(name): name for name in full.read_models(MODELS)}
+KNOWN = {survey.folder_name(name): name for name in survey.read_models(MODELS)}
 ASKED = [name for name in str(config.get("models") or "").split(";") if name]
 DIFFERENT = yaml.safe_load(Path(config["settings"]).read_text()) if config.get("settings") else {}
 if unknown := sorted(set(ASKED) - set(KNOWN.values())):
@@ -115,7 +115,7 @@ if unknown := sorted(set(ASKED) - set(KNOWN.values())):
 
 rule survey:
     input:
-        manifests("evaluate", map(full.folder_name, ASKED), root=FULL),
+        manifests("evaluate", map(survey.folder_name, ASKED), root=FULL),
 
 
 def trained(run):
@@ -135,7 +135,7 @@ RUN_RULES = {
         FULL,
         "evaluate",
         lambda run: SUITE_PAPER,
-        lambda run: full.evaluation(KNOWN[run], full.read_models(MODELS)) | DIFFERENT,
+        lambda run: survey.evaluation(KNOWN[run], survey.read_models(MODELS)) | DIFFERENT,
     ),
     "train": (
         ROOT,

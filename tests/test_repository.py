@@ -79,7 +79,7 @@ def test_no_verdict_or_result_is_typed_into_prose(path):
     """
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "markdown"]
     prose = re.sub(r"^- \*\*.*?\*\*", "", "\n".join("".join(cell["source"]) for cell in cells), flags=re.MULTILINE)
-    assert not re.search(rf"\b({ledger.HOLDS}|{ledger.FAILS}|{ledger.OPEN})\b", prose)
+    assert not re.search(rf"\b({ledger._HOLDS}|{ledger._FAILS}|{ledger._OPEN})\b", prose)
     assert not re.search(r"\d\.\d+ ?(%|percent|points)", prose)
 
 

@@ -45,9 +45,9 @@ def repeats_by_brute_force(text: str, least: int) -> bool:
 
 
 def loops_by_brute_force(text: str) -> bool:
-    tail = text[-endings.LOOP_TAIL :]
+    tail = text[-endings._LOOP_TAIL :]
     masked = re.sub(r"[0-9]+", "0", tail)
-    counts_on = len(tail) == endings.LOOP_TAIL and repeats_by_brute_force(masked, len(masked))
+    counts_on = len(tail) == endings._LOOP_TAIL and repeats_by_brute_force(masked, len(masked))
     return repeats_by_brute_force(tail, 200) or counts_on
 
 
@@ -66,11 +66,12 @@ LOOPS = [
 
 @pytest.mark.parametrize("text", LOOPS)
 def test_loops_agree_with_brute_force(text):
-    assert endings.is_looping(text) == loops_by_brute_force(text)
+    assert endings.describe(text, False)["looping"] == loops_by_brute_force(text)
 
 
 def test_some_loop_and_some_do_not():
-    assert [endings.is_looping(text) for text in LOOPS] == [True, True, False, True, False, False, True, True, False]
+    found = [endings.describe(text, False)["looping"] for text in LOOPS]
+    assert found == [True, True, False, True, False, False, True, True, False]
 
 
 WORDS = random.Random(0).choices(("even", "odd", "prime", "square", "small"), k=300)
@@ -97,7 +98,7 @@ LONG = "".join(f"Number {i} is {word}, and {i * i} its square. " for i, word in 
     ],
 )
 def test_truncation(response, thinks, truncated):
-    assert endings.is_truncated(response, thinks) == truncated
+    assert endings.describe(response, thinks)["truncated"] == truncated
 
 
 def test_an_answer_inside_unfinished_thinking():
@@ -270,7 +271,7 @@ def test_hostile_text_neither_hangs_nor_crashes():
 def data_root() -> Path:
     folder = os.environ.get("DATA_ROOT", "data")
     try:
-        released.check(folder)
+        released._check(folder)
     except FileNotFoundError as missing:
         pytest.skip(str(missing))
     return Path(folder)

@@ -13,7 +13,7 @@ import pytest
 from conftest import MAKE_BOOK, copy_repository, kill_once, papermill, run
 
 from mathtransfer import runs
-from mathtransfer.claims.ledger import COLUMNS
+from mathtransfer.claims.ledger import _COLUMNS
 from mathtransfer.pages.explorer import index_with
 from mathtransfer.paper import reported
 
@@ -34,7 +34,7 @@ def test_the_study_is_whole(smoke_study):
     assert list(scores.columns) == runs.TIDY
     assert scores.groupby("model")["benchmark"].nunique().eq(12).all()
     ledger = pd.read_csv(smoke_study / "ledger.csv")
-    assert list(ledger.columns) == COLUMNS
+    assert list(ledger.columns) == _COLUMNS
     miniature = {"L1", "L5", *(f"{part}{number}" for part in "ST" for number in range(1, 5))}
     assert set(ledger.query("layer == 'miniature'")["claim"]) == miniature
     every = {claim for claim in reported.table("claims")["claim"]}

@@ -13,13 +13,14 @@ from conftest import ROOT, run
 
 from mathtransfer import runs
 from mathtransfer.benchmarks import grades
-from mathtransfer.claims import full, ledger, published
-from mathtransfer.claims.full import ACCURACY, AS_PUBLISHED, UNANSWERED
-from mathtransfer.paper import reported
+from mathtransfer.claims import full, ledger, published, recomputed
+from mathtransfer.paper import reported, survey
 
 MODELS = ROOT / "config" / "models.yaml"
 PAIR = ["Qwen2.5-7B-Base", "SimpleRL-7B"]
-STUDY = ["Qwen3-14B-Base", published.RL_14B, published.SFT_14B[0]]
+ACCURACY, AS_PUBLISHED = full.GRADINGS
+RL_14B, *SFT_14B = reported.CONTROLLED_STUDY
+STUDY = ["Qwen3-14B-Base", RL_14B, SFT_14B[0]]
 EVERY = list(reported.table("models")["model"])
 
 
@@ -32,7 +33,7 @@ def evaluated(
     parts = [
         own.assign(metric=ACCURACY),
         own.assign(metric=AS_PUBLISHED),
-        own.assign(metric=UNANSWERED, value=0.4 * (100 - own["value"])),
+        own.assign(metric="no answer", value=0.4 * (100 - own["value"])),
     ]
     table = runs.tidy(pd.concat(parts).assign(base="", setting="tuned", seed=-1, tier="full", suite=suite))
     out = folder / (name or model.replace(" ", "-"))
@@ -57,7 +58,7 @@ def all_thirty(tmp_path_factory) -> pd.DataFrame:
 
 
 def test_the_models_are_those_of_the_paper():
-    models = full.read_models(MODELS)
+    models = survey.read_models(MODELS)
     table = reported.table("models").fillna("")
     assert list(models) == list(table["model"])
     for row in table.itertuples():
@@ -66,12 +67,12 @@ def test_the_models_are_those_of_the_paper():
 
 
 def test_how_models_are_asked():
-    models = full.read_models(MODELS)
+    models = survey.read_models(MODELS)
     short = {name for name, model in models.items() if model.budget != 32768}
     assert short == {"Qwen2.5-7B-Instruct", "Qwen2.5-Math-7B-Base"} and {models[m].budget for m in short} == {4096}
     think, plain = models["Qwen3-14B (think)"], models["Qwen3-14B (no-think)"]
     assert think.hub_id == plain.hub_id and think.enable_thinking is True and plain.enable_thinking is False
-    assert all(models[name].enable_thinking is False for name in (published.RL_14B, *published.SFT_14B))
+    assert all(models[name].enable_thinking is False for name in reported.CONTROLLED_STUDY)
     for model in models.values():  # a pair that is asked in two ways cannot be compared
         assert not model.base or model.chat_template == models[model.base].chat_template
 
@@ -94,10 +95,10 @@ def test_a_wrong_model_file_is_refused(tmp_path, change, message):
     path = tmp_path / "models.yaml"
     path.write_text(yaml.safe_dump(written, sort_keys=False))
     with pytest.raises(ValueError, match=message):
-        full.read_models(path)
+        survey.read_models(path)
     path.write_text(yaml.safe_dump(written["models"]))
     with pytest.raises(ValueError, match="is no list of models: expected the keys defaults and models"):
-        full.read_models(path)
+        survey.read_models(path)
 
 
 # --- what was measured
@@ -108,7 +109,7 @@ def test_only_finished_runs_of_the_suite_count(tmp_path):
     evaluated(tmp_path, PAIR[1], suite="miniature")
     cut = evaluated(tmp_path, "Qwen3-14B-Base")
     cut.rename(cut.with_name("cut.partial"))
-    unfinished = evaluated(tmp_path, published.RL_14B)
+    unfinished = evaluated(tmp_path, RL_14B)
     (unfinished / "manifest.json").unlink()
     with runs.run_folder(str(tmp_path / "train"), "train", {}):
         pass
@@ -131,7 +132,7 @@ def test_of_two_runs_the_larger_counts_then_the_first(tmp_path):
 def test_coverage_says_what_is_missing(tmp_path):
     evaluated(tmp_path, PAIR[0])
     evaluated(tmp_path, PAIR[1], without="ifeval")
-    cover = full.coverage(full.read_models(MODELS), read(tmp_path))
+    cover = full.coverage(survey.read_models(MODELS), read(tmp_path))
     assert len(cover) == 360 and not cover.duplicated(["model", "benchmark"]).any()
     assert cover["status"].value_counts().to_dict() == {"measured": 23, "missing": 325, "no public release": 12}
     hidden = cover[cover["status"] == "no public release"]["model"].unique()
@@ -155,14 +156,14 @@ def test_answers_are_correct_wrong_or_missing(tmp_path):
 def test_the_papers_own_numbers_leave_no_difference(all_thirty):
     beside = full.beside_paper(all_thirty)
     assert len(beside) == 2 * 360 and (beside["difference"] == 0).all() and beside["inside"].all()
-    index, paper = full.indices(all_thirty), published.indices(draws=1)
+    index, paper = full.indices(all_thirty), recomputed.indices(draws=1)
     assert len(index) == 36
     joined = index.merge(paper, on=["model", "group"], suffixes=("", "_paper"))
     assert joined["value"].tolist() == pytest.approx(joined["value_paper"].tolist())
     assert joined["published"].tolist() == pytest.approx(joined["value"].tolist())
     assert (joined["printed"] == joined["printed_paper"]).all()
     assert ((joined["low"] <= joined["value"]) & (joined["value"] <= joined["high"])).all()
-    ours, theirs = full.evidence(all_thirty), published.controlled_evidence()
+    ours, theirs = full.evidence(all_thirty), published.evidence("S1 to S4")
     assert [(name, interval) for name, interval, _ in ours] == [(name, interval) for name, interval, _ in theirs]
 
 
@@ -214,9 +215,9 @@ def test_evidence_waits_for_base_rl_and_sft(tmp_path):
 
 
 def test_the_ledger_copes_with_a_chapter_without_evidence(tmp_path):
-    some = [ledger.evidence("rl_less_sft_math", "published", (1.0, 0.5, 2.0), "here")]
+    some = ledger.judge("published", [("rl_less_sft_math", (1.0, 0.5, 2.0), "here")])
     recorded = ledger.record(tmp_path, "published_tables", {"x": some})
-    assert ledger.record(tmp_path, "survey", {"evidence-for-s1-to-s4": []}).empty
+    assert ledger.record(tmp_path, "survey", {"evidence-for-s1-to-s4": ledger.judge("full", [])}).empty
     joined = ledger.read_evidence(tmp_path / "evidence")
     pd.testing.assert_frame_equal(joined, recorded)
     assert list(ledger.verdicts(joined).columns) == ["published"]
@@ -236,13 +237,15 @@ def chapter(tmp_path, folder) -> tuple[str, pd.DataFrame]:
     return shown, pd.read_csv(tmp_path / "evidence" / "survey.csv")
 
 
+@pytest.mark.slow
 def test_the_chapter_with_nothing_measured(tmp_path):
     shown, evidence = chapter(tmp_path, tmp_path / "nowhere")
     assert "0 evaluations, 0 of 30 models" in shown and "0 of 360 scores measured, 348 missing" in shown
     assert "make survey MODELS=Mistral-Small-24B-Instruct-2501" in shown and "make book" in shown
-    assert evidence.empty and list(evidence.columns) == ledger.COLUMNS
+    assert evidence.empty and list(evidence.columns) == ledger._COLUMNS
 
 
+@pytest.mark.slow
 def test_the_chapter_with_one_pair_and_a_gap(tmp_path):
     evaluated(tmp_path / "runs", PAIR[0])
     evaluated(tmp_path / "runs", PAIR[1], without="ifeval", add=-60)
@@ -255,6 +258,7 @@ def test_the_chapter_with_one_pair_and_a_gap(tmp_path):
     assert "no score on ifeval" in shown and evidence.empty
 
 
+@pytest.mark.slow
 def test_make_survey_gives_the_evaluation_what_it_takes(tmp_path):
     """The models' settings and one's own reach papermill, all of them parameters of the notebook."""
     (tmp_path / "own.yaml").write_text("n: 20\nengine_options: {tensor_parallel_size: 2}\n")
@@ -264,7 +268,7 @@ def test_make_survey_gives_the_evaluation_what_it_takes(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     values = [json.loads(found) for found in re.findall(r"-y '({.*?})' 2>", done.stdout + done.stderr)]
     assert sorted(value["label"] for value in values) == sorted(STUDY[:2])
-    known = full.read_models(MODELS)
+    known = survey.read_models(MODELS)
     notebook = nbformat.read(ROOT / "notebooks" / "runs" / "evaluate.ipynb", as_version=4)
     (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     names = {line.split(" = ")[0] for line in cell.source.splitlines()}
@@ -280,8 +284,8 @@ def test_make_survey_gives_the_evaluation_what_it_takes(tmp_path):
 
 
 def test_a_model_without_a_release_cannot_be_evaluated():
-    known = full.read_models(MODELS)
+    known = survey.read_models(MODELS)
     with pytest.raises(ValueError, match=r"no public release of General-Reasoner-Qwen3-14B \(SFT\) or of its base"):
-        full.evaluation("General-Reasoner-Qwen3-14B (SFT)", known)
+        survey.evaluation("General-Reasoner-Qwen3-14B (SFT)", known)
     with pytest.raises(ValueError, match="unknown model 'Qwen4'"):
-        full.evaluation("Qwen4", known)
+        survey.evaluation("Qwen4", known)

@@ -67,8 +67,8 @@ def test_resamples_without_a_value_widen_the_interval():
     assert intervals.quantile_interval(1.0, [1.0] * 199 + [math.nan])[1:] == (1.0, 1.0)
 
 
-def test_ratio_interval_is_the_t_interval_of_logarithms():
-    value, low, high = intervals.ratio_interval([2.0, 8.0, 3.0], [1.0, 2.0, 3.0])
+def test_geometric_interval_is_the_t_interval_of_logarithms():
+    value, low, high = intervals.geometric_interval([2.0, 4.0, 1.0])
     logs = np.log([2.0, 4.0, 1.0])
     assert value == pytest.approx(2.0)  # the cube root of 8
     assert (low, high) == pytest.approx(np.exp(stats.t.interval(0.95, 2, loc=logs.mean(), scale=stats.sem(logs))))
@@ -96,7 +96,7 @@ def test_superiority_interval_covers_the_truth():
     for seed in range(200):
         a, b = rng.normal(1.0, 1.0, size=10), rng.normal(0.0, 1.0, size=10)
         _, low, high = intervals.superiority_interval(a, b, draws=400, seed=seed)
-        hits += 100 * low <= truth <= 100 * high
+        hits += low <= truth <= high
     assert 0.85 < hits / 200 <= 1.0
 
 
@@ -151,3 +151,22 @@ def test_leave_one_out_agrees_with_scikit_learn():
 
 def test_a_category_of_one_is_predicted_by_all_others():
     assert intervals.leave_one_out([1.0, 3.0, 10.0], np.array(["a", "a", "b"])).tolist() == [3.0, 1.0, 2.0]
+
+
+def test_difference_of_independent_normal_values():
+    a, b = intervals.normal_interval(5.0, 3.0), intervals.normal_interval(1.0, 4.0)
+    assert intervals.difference_interval(a, b) == pytest.approx(intervals.normal_interval(4.0, 5.0))  # 3, 4, 5
+
+
+def test_the_size_of_an_estimate_near_zero_is_that_of_a_half_normal():
+    value, low, high = intervals.absolute_interval(0.0, 1.0, draws=100_000)
+    assert value == 0.0
+    assert (low, high) == pytest.approx(stats.halfnorm.interval(0.95), abs=0.03)
+
+
+def test_quantities_by_seed_subtract_with_their_errors():
+    a = intervals.BySeed(np.array([3.0, 5.0]), np.array([0.1, 0.3]))
+    b = intervals.BySeed(np.array([1.0, 6.0]), np.array([0.2, 0.2]))
+    assert (a - b).interval() == intervals.seed_interval([2.0, -1.0], 0.4)
+    both = intervals.larger(a, b)
+    assert both.values.tolist() == [3.0, 6.0] and both.variance.tolist() == [0.1, 0.3]  # a: 4.0 on average, b: 3.5

@@ -4,57 +4,54 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mathtransfer.claims import ledger, published, transfer
+from mathtransfer.claims import ledger, published, recomputed, transfer
 from mathtransfer.pages.explorer import SPREADS, index_with
 from mathtransfer.paper import reported
 
 CLAIMS = [f"{part}{i}" for part, last in {"P": 5, "S": 4, "L": 5, "T": 3, "A": 5}.items() for i in range(1, last + 1)]
 CLAIMS.remove("A3")  # about response lengths, of which the paper prints no table
-EVIDENCE = [
-    published.survey_evidence,
-    published.prediction_evidence,
-    published.broad_data_evidence,
-    published.controlled_evidence,
-    published.latent_evidence,
-    published.token_evidence,
-    published.ablation_evidence,
-]
+PARTS = ["P1 to P3", "P4", "P5", "S1 to S4", "L1 to L5", "T1 to T3", "A1, A2, A4 and A5"]
+RL_14B, _, NO_THINK_14B = reported.CONTROLLED_STUDY
+
+
+def judged() -> pd.DataFrame:
+    return pd.concat([ledger.judge("published", published.evidence(claims)) for claims in PARTS])
 
 
 @pytest.fixture(scope="module")
 def evidence():
-    return [ledger.evidence(name, "published", interval, run) for f in EVIDENCE for name, interval, run in f()]
+    return judged()
 
 
 def test_printed_averages_follow_from_the_scores_but_for_two():
     """Table 1 prints 60.0 and 45.2 where Tables 9 to 11 give 51.0 and 44.1: both in other reasoning."""
-    averages = published.group_averages()
+    averages = recomputed.group_averages()
     off = averages[averages["difference"].abs() > 0.1]
     assert set(off["group"]) == {"other"}
-    assert dict(zip(off["model"], off["printed"], strict=True)) == {published.RL_14B: 60.0, published.SFT_14B[1]: 45.2}
+    assert dict(zip(off["model"], off["printed"], strict=True)) == {RL_14B: 60.0, NO_THINK_14B: 45.2}
 
 
 def test_twelve_of_eighteen_rows_come_out_with_one_pair_of_spread_ratios():
-    close = published.fitted_indices().groupby("model")["close"].all()
+    close = recomputed.fitted_indices().groupby("model")["close"].all()
     assert (len(close), close.sum()) == (18, 12)
-    ratios = published.fitted_spreads()
+    ratios = recomputed.fitted_spreads()
     assert set(ratios) == set(transfer.OUTSIDE)
     for value, low, high in ratios.values():
         assert low < value < high
     # Any ratio between the ends reproduces the same rows; one beyond them does not.
-    plain, printed = published._plain_indices(), reported.table("transferability_reported").set_index("model")
+    plain, printed = recomputed._plain_indices(), reported.table("transferability_reported").set_index("model")
     for group, (value, low, high) in ratios.items():
 
         def rows(ratio, group=group):
             off = (plain[group] * ratio**-0.5 - printed[f"ti_{group}"][plain.index]).abs()
-            return set(off.index[off <= published.CLOSE])
+            return set(off.index[off <= recomputed.CLOSE])
 
         assert rows(low + 1e-6) == rows(value) == rows(high - 1e-6)
         assert rows(low - 1e-4) != rows(value) != rows(high + 1e-4)
 
 
 def test_the_rows_that_disagree():
-    assert set(published.disagreeing()) == {
+    assert set(recomputed.disagreeing()) == {
         "OpenThinker3-7B",
         "General-Reasoner-Qwen3-14B (SFT)",
         "General-Reasoner-Qwen3-14B (RL)",
@@ -66,36 +63,37 @@ def test_the_rows_that_disagree():
 
 def test_reconciling_scores_do_reconcile(monkeypatch):
     """With the needed score put into Tables 9 to 11, the printed index comes out."""
-    table, ratios = reported.table, published.fitted_spreads()
-    needed = published.reconciling_scores()
-    assert set(needed["model"]) == set(published.disagreeing())
+    table, ratios = reported.table, recomputed.fitted_spreads()
+    needed = recomputed.reconciling_scores()
+    assert set(needed["model"]) == set(recomputed.disagreeing())
     for row in needed.itertuples():
         scores = table("scores")
         scores.loc[(scores["model"] == row.model) & (scores["benchmark"] == row.benchmark), "score"] = row.needed
         monkeypatch.setattr(reported, "table", lambda name, s=scores: s if name == "scores" else table(name))
-        plain = published._plain_indices().loc[row.model]
+        plain = recomputed._plain_indices().loc[row.model]
         printed = table("transferability_reported").set_index("model").loc[row.model]
         for group in row.reconciles.split(", "):
-            assert plain[group] * ratios[group][0] ** -0.5 == pytest.approx(printed[f"ti_{group}"], abs=published.CLOSE)
+            assert plain[group] * ratios[group][0] ** -0.5 == pytest.approx(
+                printed[f"ti_{group}"], abs=recomputed.CLOSE
+            )
 
 
 def test_taken_literally_no_row_comes_out():
-    table = published.indices("per_model", draws=2)
-    near = (table["difference"].abs() <= published.CLOSE).groupby(table["model"]).all()
+    table = recomputed.indices("per_model", draws=2)
+    near = (table["difference"].abs() <= recomputed.CLOSE).groupby(table["model"]).all()
     assert near.sum() == 0
 
 
 def test_every_claim_has_a_verdict_with_a_statistic_and_an_interval(evidence):
-    assert sorted({row["claim"] for row in evidence}) == sorted(CLAIMS)
-    for row in evidence:
+    assert sorted(set(evidence["claim"])) == sorted(CLAIMS)
+    for row in evidence.to_dict("records"):
         assert np.isfinite(row["value"]) and not np.isnan(row["low"]) and not np.isnan(row["high"])
         assert row["low"] <= row["value"] <= row["high"]
-        assert row["verdict"] in (ledger.HOLDS, ledger.FAILS, ledger.OPEN)
+        assert row["verdict"] in (ledger._HOLDS, ledger._FAILS, ledger._OPEN)
 
 
 def test_evidence_repeats(evidence):
-    again = [ledger.evidence(name, "published", interval, run) for f in EVIDENCE for name, interval, run in f()]
-    assert again == evidence
+    pd.testing.assert_frame_equal(judged(), evidence)
 
 
 def test_standard_errors_by_hand():
@@ -115,7 +113,7 @@ def test_all_scores_have_a_standard_error():
 
 def test_prediction_errors_are_those_of_the_mean():
     errors = published.prediction_errors("non")
-    value = published.indices(draws=1).query("group == 'non'").set_index("model")["value"]
+    value = recomputed.indices(draws=1).query("group == 'non'").set_index("model")["value"]
     n = len(value)
     # Leaving one out moves it n / (n - 1) times as far from the mean of the rest.
     assert errors["nothing"].sum() == pytest.approx(((value - value.mean()) ** 2).sum() * (n / (n - 1)) ** 2)
@@ -126,13 +124,13 @@ def test_prediction_errors_are_those_of_the_mean():
 
 def test_the_start_of_the_explorer_is_the_pooled_index():
     start = index_with(reported.gains())
-    table = published.indices(draws=2).pivot(index="model", columns="group", values="value")
+    table = recomputed.indices(draws=2).pivot(index="model", columns="group", values="value")
     pd.testing.assert_frame_equal(start.sort_index(), table[["other", "non"]], check_names=False)
 
 
 @pytest.mark.parametrize("definition", ["relative", "per_model"])
 def test_other_definitions_of_the_explorer(definition):
-    table = published.indices(definition, draws=2).pivot(index="model", columns="group", values="value")
+    table = recomputed.indices(definition, draws=2).pivot(index="model", columns="group", values="value")
     own = index_with(reported.gains(), definition=definition).sort_index()
     pd.testing.assert_frame_equal(own, table[["other", "non"]], check_names=False)
 

@@ -16,7 +16,7 @@ def repository(tmp_path, monkeypatch) -> Path:
     problem = {"problem": "What is 3 + 4?", "answer": "7"}
     asked = {"key": 1, "prompt": "Write no comma.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
     changed = {
-        "key": released.CHANGED_KEY,
+        "key": released._CHANGED_KEY,
         "prompt": "Write with at least 3 placeholders.",
         "instruction_id_list": ["detectable_content:number_placeholders"],
         "kwargs": [{"num_placeholders": 3}],
@@ -36,14 +36,14 @@ def repository(tmp_path, monkeypatch) -> Path:
         "kl_divergence_results.json": None,
     }
     files = {}
-    for name, (path, _) in released.FILES.items():
+    for name, (path, _) in released._FILES.items():
         rows = contents[Path(path).name]
         text = json.dumps(kl) if rows is None else "".join(json.dumps(row) + "\n" for row in rows)
         place = source / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
         files[name] = (path, hashlib.sha256(text.encode()).hexdigest())
-    monkeypatch.setattr(released, "FILES", files)
+    monkeypatch.setattr(released, "_FILES", files)
     return source
 
 
@@ -60,7 +60,7 @@ def server(repository, monkeypatch):
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(repository))) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
-        monkeypatch.setattr(released, "ADDRESS", f"http://127.0.0.1:{http.server_port}")
+        monkeypatch.setattr(released, "_ADDRESS", f"http://127.0.0.1:{http.server_port}")
         yield repository
         http.shutdown()
 
@@ -76,14 +76,14 @@ def test_files_are_fetched_checked_and_joined(server, tmp_path):
 
 
 def test_a_corrupted_download_is_refused_and_not_kept(server, tmp_path):
-    (server / released.FILES["benchmarks/math500.jsonl"][0]).write_text("something else\n")
+    (server / released._FILES["benchmarks/math500.jsonl"][0]).write_text("something else\n")
     with pytest.raises(ValueError, match="hash"):
         released.fetch(tmp_path / "data")
     assert not (tmp_path / "data" / "benchmarks" / "math500.jsonl").exists()
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
-    missing = server / released.FILES["benchmarks/ifeval.jsonl"][0]
+    missing = server / released._FILES["benchmarks/ifeval.jsonl"][0]
     text = missing.read_text()
     missing.unlink()
     with pytest.raises(Exception, match="404"):
@@ -93,13 +93,13 @@ def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
     missing.write_text(text)
     released.fetch(tmp_path / "data")
     assert kept.stat().st_mtime_ns == before
-    released.check(tmp_path / "data")
+    released._check(tmp_path / "data")
 
 
 def test_missing_files_say_where_they_are(tmp_path):
-    with pytest.raises(FileNotFoundError, match=released.REPOSITORY) as refused:
-        released.check(tmp_path)
-    assert released.COMMIT[:12] in str(refused.value) and "download" in str(refused.value)
+    with pytest.raises(FileNotFoundError, match=released._REPOSITORY) as refused:
+        released._check(tmp_path)
+    assert released._COMMIT[:12] in str(refused.value) and "download" in str(refused.value)
 
 
 def test_a_changed_file_is_refused(server, tmp_path):
@@ -107,7 +107,7 @@ def test_a_changed_file_is_refused(server, tmp_path):
     path = tmp_path / "data" / "released_generations" / "UniReason-RL_ifeval.jsonl"
     path.write_text(path.read_text().replace("No.", "Yes."))
     with pytest.raises(ValueError, match="is not the released file"):
-        released.check(tmp_path / "data")
+        released._check(tmp_path / "data")
 
 
 def test_a_benchmark_in_another_order_is_refused(server, tmp_path):

@@ -1,10 +1,13 @@
 """From measurements to verdicts: the index, intervals, statistics, criteria, the ledger.
 
-claims.yaml   what counts as reproducing each claim
-transfer.py   the Transferability Index
-intervals.py  intervals and exact tests
-published.py  statistics on the paper's tables
-miniature.py  statistics of the controlled study in miniature
-full.py       the survey of real models
-ledger.py     evidence, criteria, verdicts
+claims.yaml    what counts as reproducing each claim
+statistics.py  every statistic, once, under its literal name
+intervals.py   intervals and exact tests
+transfer.py    the Transferability Index
+recomputed.py  which of the paper's printed numbers follow from which
+published.py   evidence from the paper's tables
+released.py    evidence from the authors' generations
+miniature.py   evidence from the controlled study in miniature
+full.py        evidence from real models, run again
+ledger.py      evidence, criteria, verdicts
 """

@@ -11,15 +11,17 @@ import pandas as pd
 import yaml
 from pandas.io.formats.style import Styler
 
+from mathtransfer.claims.intervals import Interval
 from mathtransfer.paper.reported import table
 
-COLUMNS = ["claim", "layer", "statistic", "value", "low", "high", "criterion", "verdict", "run", "cell"]
-LAYERS = ("published", "released", "miniature", "full")
-HOLDS, FAILS, OPEN = "reproduced", "not reproduced", "undecided"
+Evidence = tuple[str, Interval, str]  # a statistic's name, its interval, and where it comes from
+_COLUMNS = ["claim", "layer", "statistic", "value", "low", "high", "criterion", "verdict", "run", "cell"]
+_LAYERS = ("published", "released", "miniature", "full")
+_HOLDS, _FAILS, _OPEN = "reproduced", "not reproduced", "undecided"
 
 
 @dataclass(frozen=True)
-class Criterion:
+class _Criterion:
     """The side of a threshold that a statistic's whole interval must lie on for its claim to hold."""
 
     about: str
@@ -32,15 +34,15 @@ class Criterion:
     def verdict(self, low: float, high: float) -> str:
         """What the interval says; an interval without ends (nan) decides nothing."""
         if math.isnan(low) or math.isnan(high):
-            return OPEN
+            return _OPEN
         above, below = low > self.threshold, high < self.threshold
         if not above and not below:
-            return OPEN
-        return HOLDS if above == (self.side == "above") else FAILS
+            return _OPEN
+        return _HOLDS if above == (self.side == "above") else _FAILS
 
 
 @cache
-def criteria() -> dict[str, dict[str, Criterion]]:
+def _criteria() -> dict[str, dict[str, _Criterion]]:
     """Claim -> statistic -> criterion, from `claims.yaml`.
 
     Raises:
@@ -48,7 +50,7 @@ def criteria() -> dict[str, dict[str, Criterion]]:
     """
     written = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text())
     known = set(table("claims")["claim"])
-    found = {claim: {name: Criterion(**entry) for name, entry in entries.items()} for claim, entries in written.items()}
+    found = {c: {name: _Criterion(**entry) for name, entry in entries.items()} for c, entries in written.items()}
     for claim, entries in found.items():
         if claim not in known:
             raise ValueError(f"claims.yaml has a criterion for {claim!r}, which is no claim of the paper")
@@ -58,46 +60,44 @@ def criteria() -> dict[str, dict[str, Criterion]]:
     return found
 
 
-def criterion_of(statistic: str) -> tuple[str, Criterion]:
+def criterion_of(statistic: str) -> tuple[str, _Criterion]:
     """The claim that a statistic speaks for, and its criterion.
 
     Raises:
         ValueError: no criterion was written down for it.
     """
-    for claim, entries in criteria().items():
+    for claim, entries in _criteria().items():
         if statistic in entries:
             return claim, entries[statistic]
     raise ValueError(f"no criterion for {statistic!r} in claims.yaml: write it down before looking at the result")
 
 
-def evidence(statistic: str, layer: str, interval: tuple[float, float, float], run: str) -> dict:
-    """One row of the ledger; claim, criterion and verdict follow from the statistic's name and interval.
+def judge(layer: str, found: list[Evidence]) -> pd.DataFrame:
+    """Evidence as rows of the ledger, in the order of the claims file.
 
-    Args:
-        statistic: a name in `claims.yaml`.
-        interval: value, low end, high end.
-        run: where the evidence comes from.
+    Claim, criterion and verdict follow from each statistic's name and interval.
 
     Raises:
-        ValueError: no criterion was written down for the statistic, or the layer does not exist.
+        ValueError: no criterion was written down for a statistic, or the layer does not exist.
     """
-    if layer not in LAYERS:
-        raise ValueError(f"unknown layer {layer!r}: expected one of {', '.join(LAYERS)}")
-    claim, criterion = criterion_of(statistic)
-    value, low, high = interval
-    row = (claim, layer, statistic, value, low, high, str(criterion), criterion.verdict(low, high), run)
-    return dict(zip(COLUMNS[:-1], row, strict=True))
+    if layer not in _LAYERS:
+        raise ValueError(f"unknown layer {layer!r}: expected one of {', '.join(_LAYERS)}")
+    rows = []
+    for statistic, (value, low, high), run in found:
+        claim, criterion = criterion_of(statistic)
+        rows.append((claim, layer, statistic, value, low, high, str(criterion), criterion.verdict(low, high), run))
+    return _in_order(pd.DataFrame(rows, columns=_COLUMNS[:-1]))
 
 
-def record(study: str | Path, chapter: str, found: dict[str, list[dict]]) -> pd.DataFrame:
+def record(study: str | Path, chapter: str, judged: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Write a chapter's evidence to `<study>/evidence/<chapter>.csv` and return it, in the order of the claims file.
 
     Args:
-        found: section -> rows of `evidence`. The section is the address of the heading above the cell that computed
+        judged: section -> rows from `judge`. The section is the address of the heading above the cell that computed
             them, such as `evidence-for-s1-to-s4`; the ledger links to it.
     """
-    rows = [{**row, "cell": f"{chapter}#{section}"} for section, part in found.items() for row in part]
-    table = _in_order(pd.DataFrame(rows, columns=COLUMNS))
+    rows = [part.assign(cell=f"{chapter}#{section}") for section, part in judged.items()]
+    table = _in_order(pd.concat(rows, ignore_index=True))
     folder = Path(study, "evidence")
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / f"{chapter}.csv", index=False)
@@ -112,15 +112,15 @@ def show(table: pd.DataFrame) -> Styler:
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
-    order = list(criteria())
+    order = list(_criteria())
     return table.sort_values("claim", key=lambda claims: claims.map(order.index), kind="stable", ignore_index=True)
 
 
-def combine(verdicts: list[str]) -> str:
+def _combine(verdicts: list[str]) -> str:
     """A claim's verdict from its statistics': reproduced if all hold, not reproduced if any fails."""
-    if FAILS in verdicts:
-        return FAILS
-    return OPEN if OPEN in verdicts else HOLDS
+    if _FAILS in verdicts:
+        return _FAILS
+    return _OPEN if _OPEN in verdicts else _HOLDS
 
 
 def read_evidence(folder: str | Path) -> pd.DataFrame:
@@ -133,12 +133,12 @@ def read_evidence(folder: str | Path) -> pd.DataFrame:
     if not files:
         raise FileNotFoundError(f"no evidence in {folder}: run the chapters first")
     tables = [table for table in map(pd.read_csv, files) if len(table)]  # a chapter may have found nothing to judge
-    return _in_order(pd.concat(tables, ignore_index=True)[COLUMNS])
+    return _in_order(pd.concat(tables, ignore_index=True)[_COLUMNS])
 
 
 def verdicts(ledger: pd.DataFrame) -> pd.DataFrame:
     """The combined verdict of each claim and statement (rows) on each layer that has evidence (columns)."""
-    combined = ledger.groupby(["claim", "layer"], sort=False)["verdict"].agg(lambda column: combine(list(column)))
+    combined = ledger.groupby(["claim", "layer"], sort=False)["verdict"].agg(lambda column: _combine(list(column)))
     stated = combined.reset_index().merge(table("claims")[["claim", "statement"]], on="claim")
     wide = stated.pivot_table(
         index=["claim", "statement"], columns="layer", values="verdict", aggfunc="first", sort=False

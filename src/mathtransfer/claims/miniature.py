@@ -1,4 +1,4 @@
-"""The controlled study's statistics (Section 2.2) for the miniature models."""
+"""The miniature layer: what our own models from scratch say about the paper's claims."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from mathtransfer import GROUPS
-from mathtransfer.claims import transfer
-from mathtransfer.claims.intervals import Interval, resample_questions, seed_interval
+from mathtransfer.claims import statistics, transfer
+from mathtransfer.claims.intervals import Array, BySeed, normal_interval, resample_questions, seed_interval
+from mathtransfer.claims.ledger import Evidence
+from mathtransfer.claims.statistics import Tuned
 from mathtransfer.runs import read_manifest
 
-SFT, RL = "off-policy SFT", "on-policy RL"
-DRAWS = 1000  # resamples of the evaluation questions
+SETTINGS = _SFT, _RL = "off-policy SFT", "on-policy RL"
+_DRAWS = 1000  # resamples of the evaluation questions
 
-Array = NDArray[np.float64]
+
+# --- S1 to S4: the controlled study
 
 
 def read_answers(folder: str | Path) -> pd.DataFrame:
@@ -54,48 +55,37 @@ def mean_over_seeds(answers: pd.DataFrame) -> pd.DataFrame:
         if len(by_seed) > 1:
             value, low, high = seed_interval(by_seed, question_variance)
         else:
-            value, low, high = by_seed.iloc[0], by_seed.iloc[0] - 1.96 * stderr, by_seed.iloc[0] + 1.96 * stderr
+            value, low, high = normal_interval(by_seed.iloc[0], stderr)
         rows.append((setting, group, benchmark, value, stderr, low, high))
     return pd.DataFrame(rows, columns=["setting", "group", "benchmark", "value", "stderr", "low", "high"])
 
 
-def seed_statistics(scores: Array, groups: list[str], seeds: int) -> dict[str, Array]:
-    """The statistics of S1 to S4 for every training seed.
+def indices(answers: pd.DataFrame, definition: str) -> pd.DataFrame:
+    """Every tuned miniature model's indices with intervals over evaluation questions, see `transfer.transferability`.
 
     Args:
-        scores: `(..., 1 + 2 * seeds, benchmarks)` in percent: the base, then SFT's seeds, then RL's.
-
-    Returns:
-        Statistic -> `(..., seeds)`.
+        answers: from `read_answers`.
     """
-    mean = {g: scores[..., [i for i, name in enumerate(groups) if name == g]].mean(-1) for g in GROUPS}
-    sft, rl = slice(1, 1 + seeds), slice(1 + seeds, 1 + 2 * seeds)
-    gains = scores[..., 1:, :] - scores[..., :1, :]
-    base = np.broadcast_to(scores[..., :1, :], gains.shape)
-    index = transfer.domain_indices(gains, base, groups, "pooled")
-    gained = np.where(index["math"] > 0, index["math"], np.nan)  # without a gain on mathematics the index says nothing
-    ti = {g: transfer.transferability_index(index[g], gained) for g in transfer.OUTSIDE}
-    return {
-        "rl_less_sft_math": mean["math"][..., rl] - mean["math"][..., sft],
-        "rl_less_sft_other": mean["other"][..., rl] - mean["other"][..., sft],
-        "sft_gain_non": mean["non"][..., sft] - mean["non"][..., :1],
-        "rl_gain_non": mean["non"][..., rl] - mean["non"][..., :1],
-        "rl_ti_other": ti["other"][..., seeds:],
-        "rl_ti_non": ti["non"][..., seeds:],
-        "sft_ti_non": ti["non"][..., :seeds],
-    }
+    names = answers["setting"].where(answers["seed"] < 0, answers["setting"] + ", seed " + answers["seed"].astype(str))
+    scores = answers.assign(model=names).rename(columns={"accuracy": "value"})
+    bases = dict.fromkeys(scores.loc[scores["setting"] != "base", "model"].unique(), "base")
+    return transfer.transferability(scores, bases, definition)
 
 
-def miniature_statistics(answers: pd.DataFrame) -> dict[str, Interval]:
-    """The statistics of S1 to S4 with intervals over training seeds and evaluation questions.
+def controlled_study(answers: pd.DataFrame, where: str) -> list[Evidence]:
+    """S1 to S4 with intervals over training seeds and evaluation questions.
+
+    Args:
+        answers: from `read_answers`.
+        where: what the answers are from.
 
     Raises:
         ValueError: SFT and RL were not trained with the same seeds, or with fewer than two.
     """
-    seeds = {s: sorted(set(answers.loc[answers["setting"] == s, "seed"])) for s in (SFT, RL)}
-    if seeds[SFT] != seeds[RL]:
-        raise ValueError(f"SFT has the seeds {seeds[SFT]}, RL {seeds[RL]}: the study compares them seed by seed")
-    models = [("base", -1), *((SFT, seed) for seed in seeds[SFT]), *((RL, seed) for seed in seeds[RL])]
+    seeds = {s: sorted(set(answers.loc[answers["setting"] == s, "seed"])) for s in SETTINGS}
+    if seeds[_SFT] != seeds[_RL]:
+        raise ValueError(f"SFT has the seeds {seeds[_SFT]}, RL {seeds[_RL]}: the study compares them seed by seed")
+    models = [("base", -1), *((_SFT, seed) for seed in seeds[_SFT]), *((_RL, seed) for seed in seeds[_RL])]
     table = answers.pivot_table(
         index=["setting", "seed"], columns=["group", "benchmark", "question"], values="accuracy", sort=False
     ).loc[models]
@@ -103,20 +93,97 @@ def miniature_statistics(answers: pd.DataFrame) -> dict[str, Interval]:
     groups = [group for group, _ in benchmarks]
     accuracies = [table[column].to_numpy() for column in benchmarks]
     observed = np.stack([accuracy.mean(1) for accuracy in accuracies], axis=-1)  # (models, benchmarks)
-    by_seed = seed_statistics(observed, groups, len(seeds[RL]))
-    resampled = seed_statistics(resample_questions(accuracies, DRAWS, seed=0), groups, len(seeds[RL]))
-    return {
-        name: seed_interval(values, float(resampled[name].mean(-1).var(ddof=1))) for name, values in by_seed.items()
-    }
+    by_seed = _study(observed, groups)
+    resampled = _study(resample_questions(accuracies, _DRAWS, seed=0), groups)
+    return [
+        (name, seed_interval(values, float(resampled[name].mean(-1).var(ddof=1))), where)
+        for name, values in by_seed.items()
+    ]
 
 
-def miniature_indices(answers: pd.DataFrame, definition: str) -> pd.DataFrame:
-    """Every tuned miniature model's indices with intervals over evaluation questions, see `transfer.transferability`.
+def _study(scores: Array, groups: list[str]) -> dict[str, Array]:
+    """Statistic -> `(..., seeds)` from scores `(..., 1 + 2 * seeds, benchmarks)`: the base, SFT's seeds, then RL's."""
+    base, gains = scores[..., :1, :], scores[..., 1:, :] - scores[..., :1, :]
+    spreads = transfer.spreads(gains, groups, "pooled")
+    columns = {group: [i for i, name in enumerate(groups) if name == group] for group in spreads}
+
+    def tuned(rows: slice) -> Tuned:
+        return Tuned(
+            gains={group: gains[..., rows, :][..., own] for group, own in columns.items()},
+            base={group: base[..., own] for group, own in columns.items()},
+            spreads=spreads,
+        )
+
+    seeds = gains.shape[-2] // 2
+    sft, rl = tuned(slice(seeds)), tuned(slice(seeds, None))
+    return statistics.rl_study(rl) | statistics.sft_study(rl, sft)
+
+
+# --- L1, L5, T1 to T4: drift
+
+
+def over_seeds(shifts: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A measure of drift by setting and benchmark: `setting, benchmark, value, low, high`.
 
     Args:
-        answers: as `read_answers` gives them.
+        shifts: tidy, from the runs of `latent_drift` or `token_drift`.
     """
-    names = answers["setting"].where(answers["seed"] < 0, answers["setting"] + ", seed " + answers["seed"].astype(str))
-    scores = answers.assign(model=names).rename(columns={"accuracy": "value"})
-    bases = dict.fromkeys(scores.loc[scores["setting"] != "base", "model"].unique(), "base")
-    return transfer.transferability(scores, bases, definition)
+    rows = [
+        (setting, benchmark, *quantity.interval())
+        for setting, measured in zip(SETTINGS, _by(shifts, metric, "benchmark"), strict=True)
+        for benchmark, quantity in measured.items()
+    ]
+    return pd.DataFrame(rows, columns=["setting", "benchmark", "value", "low", "high"])
+
+
+def latent_drift(shifts: pd.DataFrame, where: str, metric: str = "centroid_distance") -> list[Evidence]:
+    """L1 and L5 with intervals over training seeds and evaluation questions.
+
+    Args:
+        shifts: tidy, from the runs of `latent_drift`.
+        where: what the shifts are from.
+        metric: the measure of a shift; by default d of Section 3.2.
+    """
+    sft, rl = _by(shifts, metric, "group")
+    return [(name, shift.interval(), where) for name, shift in statistics.shifts(sft, rl).items()]
+
+
+def token_drift(shifts: pd.DataFrame, where: str) -> list[Evidence]:
+    """T1 to T4 with intervals over training seeds and, except for the ratios, over evaluation questions.
+
+    Args:
+        shifts: tidy, from the runs of `token_drift`.
+        where: what the shifts are from.
+    """
+    sft_kl, rl_kl = _by(shifts, "kl", "benchmark")
+    sft_ranks, rl_ranks = _overall(shifts, "rank_shift")
+    sft_shifted, rl_shifted = _overall(shifts, "shifted")
+    sft_coverage, rl_coverage = _overall(shifts[shifts["n"] > 0], "shift_coverage")
+    ratios = statistics.rank_shift_ratio(rl_ranks.values, sft_ranks.values)
+    ratios |= statistics.shifted_share_ratio(sft_shifted.values, rl_shifted.values)
+    return [
+        *((name, kl.interval(), where) for name, kl in statistics.least_kl_difference(sft_kl, rl_kl).items()),
+        *((name, seed_interval(ratio, 0.0), where) for name, ratio in ratios.items()),
+        *((name, s.interval(), where) for name, s in statistics.shift_coverage(sft_coverage, rl_coverage).items()),
+    ]
+
+
+def _by(shifts: pd.DataFrame, metric: str, column: str) -> list[dict[str, BySeed]]:
+    """A measure of SFT's and of RL's runs, by group or benchmark."""
+    mean, variance = (part.unstack() for part in _mean_and_variance(shifts, metric, column))
+    return [
+        {key: BySeed(mean.loc[setting, key].to_numpy(), variance.loc[setting, key].to_numpy()) for key in mean}
+        for setting in SETTINGS
+    ]
+
+
+def _overall(shifts: pd.DataFrame, metric: str) -> list[BySeed]:
+    """A measure of SFT's and of RL's runs, the mean over all benchmarks."""
+    mean, variance = _mean_and_variance(shifts, metric)
+    return [BySeed(mean.loc[setting].to_numpy(), variance.loc[setting].to_numpy()) for setting in SETTINGS]
+
+
+def _mean_and_variance(shifts: pd.DataFrame, metric: str, *columns: str) -> tuple[pd.Series, pd.Series]:
+    """The mean over benchmarks in every run, and its variance: each benchmark has questions of its own."""
+    runs = shifts[shifts["metric"] == metric].groupby(["setting", "seed", *columns])
+    return runs["value"].mean(), runs["stderr"].agg(lambda errors: (errors**2).sum() / len(errors) ** 2)

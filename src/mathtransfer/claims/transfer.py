@@ -1,4 +1,4 @@
-"""The Transferability Index in its three definitions, with intervals, and with a reason wherever it has no value.
+"""The Transferability Index in its three definitions, with intervals, and with a reason if it has no value.
 
 For a group g of benchmarks b with gains over the base (arXiv 2507.00432v2, Section 2.1):
 
@@ -6,7 +6,7 @@ For a group g of benchmarks b with gains over the base (arXiv 2507.00432v2, Sect
     DI_g = sum_b w_b s_b          TI_g = 100 DI_g / DI_math,  g in {other, non}
 
 `per_model` takes sigma_g over one model's benchmarks, as Section 2.1 writes it; `pooled` takes one sigma_g a group
-over all tuned models, which is what the paper's Table 5 follows; `relative` is the paper's first version, where DI_g
+over all tuned models, which is what the paper's Table 5 follows; `relative` is the paper's first version, whose DI_g
 is the mean of gain_b / base_b.
 """
 
@@ -19,13 +19,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mathtransfer import GROUPS
-from mathtransfer.claims.intervals import quantile_interval, resample_questions
+from mathtransfer.claims.intervals import Array, quantile_interval, resample_questions
 
-Array = NDArray[np.float64]
 DEFINITIONS = ("relative", "per_model", "pooled")
 OUTSIDE = ("other", "non")  # the groups that mathematics may transfer to
-ZERO = 1e-12  # what rounding leaves of a spread or an index that is zero
-COLUMNS = ["model", "base", "definition", "group", "metric", "value", "low", "high", "reason", "unstable"]
+_ZERO = 1e-12  # what rounding leaves of a spread or an index that is zero
+_COLUMNS = ["model", "base", "definition", "group", "metric", "value", "low", "high", "reason", "unstable"]
 
 
 def spreads(gains: Array, groups: list[str], definition: str) -> dict[str, Array]:
@@ -37,7 +36,7 @@ def spreads(gains: Array, groups: list[str], definition: str) -> dict[str, Array
 
     Returns:
         Group -> `(..., models)` by each model's own benchmarks (`per_model`), `(..., 1)` over all models (`pooled`).
-        nan where the spread is zero.
+        nan if the spread is zero.
     """
     found = {}
     for group in dict.fromkeys(groups):
@@ -48,7 +47,7 @@ def spreads(gains: Array, groups: list[str], definition: str) -> dict[str, Array
         squares = np.nansum((part - np.nansum(part, -1, keepdims=True) / count[..., None]) ** 2, -1)
         with np.errstate(divide="ignore", invalid="ignore"):
             sigma = np.sqrt(squares / (count - 1))
-        found[group] = np.where(sigma > ZERO, sigma, np.nan)
+        found[group] = np.where(sigma > _ZERO, sigma, np.nan)
     return found
 
 
@@ -65,7 +64,7 @@ def domain_index(
         weights: `headroom` for the paper's 100 - base, `equal` for the same weight on every benchmark.
 
     Returns:
-        `(...)`, without unit. nan where a gain or the spread is missing.
+        `(...)`, without unit. nan if a gain or the spread is missing.
     """
     standardised = np.asarray(gains, dtype=float) / np.asarray(sigma, dtype=float)[..., None]
     base = np.asarray(base, dtype=float)
@@ -73,7 +72,7 @@ def domain_index(
     return (weight * np.sign(standardised) * np.abs(standardised) ** exponent).sum(-1) / weight.sum(-1)
 
 
-def domain_indices(
+def _domain_indices(
     gains: Array, base: Array, groups: list[str], definition: str, sigma: dict[str, Array] | None = None
 ) -> dict[str, Array]:
     """DI of every model in every group.
@@ -85,7 +84,7 @@ def domain_indices(
         sigma: spreads from elsewhere, such as another pool of models; by default those of these models.
 
     Returns:
-        Group -> `(..., models)`; nan where the index is not defined.
+        Group -> `(..., models)`; nan if the index is not defined.
     """
     if sigma is None and definition != "relative":
         sigma = spreads(gains, groups, definition)
@@ -101,9 +100,9 @@ def domain_indices(
 
 
 def transferability_index(group_index: ArrayLike, math_index: ArrayLike) -> Array:
-    """TI_g = 100 DI_g / DI_math in percent (Section 2.1); nan where the index of mathematics is zero."""
+    """TI_g = 100 DI_g / DI_math in percent (Section 2.1); nan if the index of mathematics is zero."""
     group_index, math_index = np.asarray(group_index, dtype=float), np.asarray(math_index, dtype=float)
-    zero = np.abs(math_index) <= ZERO
+    zero = np.abs(math_index) <= _ZERO
     return 100.0 * group_index / np.where(zero, np.nan, math_index)
 
 
@@ -126,13 +125,13 @@ def transferability(
         definition: `relative`, `per_model` or `pooled`.
         draws: resamples behind an interval.
         over_models: whether the models behind the pooled spread are drawn again as well.
-        sigma: spreads from elsewhere, see `domain_indices`; they count as known exactly.
+        sigma: spreads from elsewhere, such as another pool of models; they count as known exactly.
 
     Returns:
         `model, base, definition, group, metric, value, low, high, reason, unstable`. `metric` is `gain` (the group's
         mean, percentage points), `domain index`, and outside mathematics `transferability index` (percent). A value
-        that is not defined is missing, and `reason` says why. An index is `unstable` where the domain index of
-        mathematics, its denominator, is not above zero with its whole interval (without intervals: where it is not
+        that is not defined is missing, and `reason` says why. An index is `unstable` if the domain index of
+        mathematics, its denominator, is not above zero with its whole interval (without intervals: if it is not
         above zero); in an index's interval, a draw in which mathematics did not gain counts as no value (see
         `quantile_interval`).
 
@@ -152,7 +151,7 @@ def transferability(
         base = values[..., base_rows, :]
         gains = values[..., rows, :] - base
         drawn = sigma if pool is None else spreads(np.take_along_axis(gains, pool[..., None], -2), groups, definition)
-        index = domain_indices(gains, base, groups, definition, drawn)
+        index = _domain_indices(gains, base, groups, definition, drawn)
         found = {(group, "domain index"): index[group] for group in index}
         for group in index:
             found[group, "gain"] = gains[..., [name == group for name in groups]].mean(-1)
@@ -184,7 +183,7 @@ def _check(scores: pd.DataFrame, bases: Mapping[str, str], definition: str) -> N
 
 
 def _draw(scores: pd.DataFrame, cells: pd.DataFrame, draws: int, seed: int) -> Array | None:
-    """Resampled scores `(draws, models, benchmarks)` in the order of `cells`, or None where nothing says how."""
+    """Resampled scores `(draws, models, benchmarks)` in the order of `cells`, or None if nothing says how."""
     if "question" in scores:
         answers = scores.pivot(index="model", columns=["group", "benchmark", "question"], values="value")
         answers = answers.loc[cells.columns].sort_index(axis=1)
@@ -198,7 +197,7 @@ def _draw(scores: pd.DataFrame, cells: pd.DataFrame, draws: int, seed: int) -> A
 
 
 def _undefined(cells: pd.DataFrame, model: str, base: str, group: str, definition: str, index: float) -> str:
-    """Why the domain index of a model in a group has no value; empty where it has one."""
+    """Why the domain index of a model in a group has no value; empty if it has one."""
     scores, start = cells.loc[group, model], cells.loc[group, base]
     if absent := list(scores.index[scores.isna() | start.isna()]):
         return f"no score on {', '.join(absent)}"
@@ -221,15 +220,15 @@ def _tidy(
         math_low, gained = index["math"], None
         if resampled:
             draws = resampled["math", "domain index"][:, i]
-            math_low, gained = quantile_interval(index["math"], draws)[1], draws > ZERO
+            math_low, gained = quantile_interval(index["math"], draws)[1], draws > _ZERO
         for (group, metric), values in observed.items():
             reason, unstable = why[group], False
             if metric == "gain":
                 reason = why[group] if np.isnan(values[i]) else ""
             elif metric == "transferability index":
-                flat = "the index of mathematics is zero" if abs(index["math"]) <= ZERO else ""
+                flat = "the index of mathematics is zero" if abs(index["math"]) <= _ZERO else ""
                 reason = why[group] or why["math"] or flat
-                unstable = not reason and not math_low > ZERO
+                unstable = not reason and not math_low > _ZERO
             low = high = np.nan
             if resampled and not reason:
                 draws = resampled[group, metric][:, i]
@@ -237,4 +236,4 @@ def _tidy(
                 _, low, high = quantile_interval(values[i], draws)
             value = np.nan if reason else float(values[i])
             table.append((model, base, definition, group, metric, value, low, high, reason, unstable))
-    return pd.DataFrame(table, columns=COLUMNS)
+    return pd.DataFrame(table, columns=_COLUMNS)

@@ -3,6 +3,7 @@
 *.csv        the paper's tables and claims, as printed
 elsewhere/   what the paper does not print: sizes of training data and benchmarks, the authors' configuration
 reported.py  the tables as data frames, and how far each printed score may be off
+survey.py    the thirty models, and how each is asked
 released.py  the authors' released generations
 endings.py   how a response ends, as far as its text tells
 """

@@ -8,61 +8,49 @@ from collections.abc import Sequence
 from mathtransfer.models.thinking import split_thinking
 
 STOP_STRING = "Problem:"  # hendrycks_math500 of lm-evaluation-harness stops a generation before this
-
-
-BUDGET = 4096  # tokens, prompt and response together; inferred: runs of newlines fill it up to the prompt's length
-
-
-LOOP_TAIL, LOOP_LENGTH = 3000, 200  # characters: the part looked at, and the least that all repeats cover
-
-
+_BUDGET = 4096  # tokens, prompt and response together; inferred: runs of newlines fill it up to the prompt's length
+_LOOP_TAIL, _LOOP_LENGTH = 3000, 200  # characters: the part looked at, and the least that all repeats cover
 # A word with the character before it, a digit, a run of punctuation, a break: no token of Qwen's holds two of them.
-PIECE = re.compile(r"(?:[^\n\w]|_)?[^\W\d_]+|\d|(?:[^\w\s]|_)+\n*|\n\s*")
-
-
+_PIECE = re.compile(r"(?:[^\n\w]|_)?[^\W\d_]+|\d|(?:[^\w\s]|_)+\n*|\n\s*")
 # Where the stop string would follow: "**Understanding the ", cut from "**Understanding the Problem:**" and open; or the
 # break after "Let me check the problem again." or "The user wrote:".
-BEFORE_STOP = re.compile(r"(?<!\*)\*\*(?:[A-Z][\w-]* (?:\w+ ){0,3})?$|(?:problem|wrote)[^\n]*\n\n\"?$")
+_BEFORE_STOP = re.compile(r"(?<!\*)\*\*(?:[A-Z][\w-]* (?:\w+ ){0,3})?$|(?:problem|wrote)[^\n]*\n\n\"?$")
+_EXPLICIT_ANSWER = re.compile(r"\\boxed\s*\{|final answer(?: is|:)", re.IGNORECASE)
+_ENDINGS, _EMOJI = set(".!?…。！？।\"'”’»)]}>"), "\u2600"  # characters that can end a text; emoji begin there
 
 
-EXPLICIT_ANSWER = re.compile(r"\\boxed\s*\{|final answer(?: is|:)", re.IGNORECASE)
-
-
-ENDINGS, EMOJI = set(".!?…。！？।\"'”’»)]}>"), "\u2600"  # characters that can end a text; emoji begin there
-
-
-def is_looping(response: str) -> bool:
+def _is_looping(response: str) -> bool:
     """Whether the last 3,000 characters end in one text three times in a row or more, over 200 characters or more.
 
     Or, with all numbers made equal, whether such repeats fill all of the 3,000: a counter that runs on ("[811] [812]
     [813]"), unlike a list of cases that are worked through.
     """
-    tail = response[-LOOP_TAIL:]
-    if repeated_ending(tail) >= LOOP_LENGTH:
+    tail = response[-_LOOP_TAIL:]
+    if repeated_ending(tail) >= _LOOP_LENGTH:
         return True
     masked = re.sub(r"\d+", "0", tail)
-    return len(tail) == LOOP_TAIL and repeated_ending(masked) == len(masked)
+    return len(tail) == _LOOP_TAIL and repeated_ending(masked) == len(masked)
 
 
-def is_stopped(response: str) -> bool:
+def _is_stopped(response: str) -> bool:
     """Whether the harness's stop string, "Problem:", probably ended it."""
     line = response[response.rfind("\n") + 1 :]
     is_open = line in ("", '"') or line.count("**") % 2 == 1
-    return is_open and BEFORE_STOP.search(response[-200:]) is not None
+    return is_open and _BEFORE_STOP.search(response[-200:]) is not None
 
 
-def is_truncated(response: str, thinks: bool) -> bool:
+def _is_truncated(response: str, thinks: bool) -> bool:
     """Whether it stopped before an end: at the token budget, or at a stop string.
 
     The files hold no reason for stopping, so the text decides: thinking that was never finished; a stop string; or, if
     it is long enough to have met the token budget, a loop or an unfinished last sentence or block. Long enough: half
     the budget in bytes for a loop (a token has one or more), else in pieces (of one token or more, mostly below two).
     """
-    if split_thinking(response, thinks)[2] or is_stopped(response):
+    if split_thinking(response, thinks)[2] or _is_stopped(response):
         return True
-    if is_looping(response):
-        return len(response.encode(errors="replace")) >= BUDGET // 2
-    return sum(1 for _ in PIECE.finditer(response)) >= BUDGET // 2 and not _ends(response)
+    if _is_looping(response):
+        return len(response.encode(errors="replace")) >= _BUDGET // 2
+    return sum(1 for _ in _PIECE.finditer(response)) >= _BUDGET // 2 and not _ends(response)
 
 
 def _ends(response: str) -> bool:
@@ -74,17 +62,17 @@ def _ends(response: str) -> bool:
         or response.rfind("\\[") > response.rfind("\\]")
     )
     last = response.rstrip("*_`$\n")[-1:]
-    return not (is_open or response[-1:].isspace()) and (last in ENDINGS or last >= EMOJI)
+    return not (is_open or response[-1:].isspace()) and (last in _ENDINGS or last >= _EMOJI)
 
 
 def describe(response: str, thinks: bool) -> dict[str, bool]:
     """`truncated, stopped, looping, answer_in_unfinished_think` of one response."""
     unfinished = split_thinking(response, thinks)[2]
     return {
-        "truncated": is_truncated(response, thinks),
-        "stopped": is_stopped(response),
-        "looping": is_looping(response),
-        "answer_in_unfinished_think": unfinished and EXPLICIT_ANSWER.search(response) is not None,
+        "truncated": _is_truncated(response, thinks),
+        "stopped": _is_stopped(response),
+        "looping": _is_looping(response),
+        "answer_in_unfinished_think": unfinished and _EXPLICIT_ANSWER.search(response) is not None,
     }
 
 

@@ -9,16 +9,18 @@ from pathlib import Path
 import pandas as pd
 import pooch
 
-REPOSITORY = "ReasoningTransfer/Transferability-of-LLM-Reasoning"  # MIT licence
-COMMIT = "1d3407d954e6683e38bcc6486b6e413ef1701d0a"
-ADDRESS = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}"
+from mathtransfer.paper.reported import CONTROLLED_STUDY
+
+_REPOSITORY = "ReasoningTransfer/Transferability-of-LLM-Reasoning"  # MIT licence
+_COMMIT = "1d3407d954e6683e38bcc6486b6e413ef1701d0a"
+_ADDRESS = f"https://raw.githubusercontent.com/{_REPOSITORY}/{_COMMIT}"
 _OUTPUTS, _KL = (
     "analysis_token_distribution_shift/finetuned_model_response",
     "analysis_token_distribution_shift/ppl_data",
 )
 _BENCHMARKS = "eval/evalchemy/eval/chat_benchmarks"
 # File below the data folder -> file in the repository, SHA-256.
-FILES = {
+_FILES = {
     "released_generations/UniReason-RL_hendrycks_math_500.jsonl": (
         f"{_OUTPUTS}/UniReason-RL_hendrycks_math_500.jsonl",
         "1f33911c5599fb63711cae3b37faa21777cf2d7f53c7b1e607d3dff493ea4da3",
@@ -48,10 +50,10 @@ FILES = {
         "67ffeee0fcb87c317c5b08a2de85557b4a7e96ada6178aa645b4954fe4b53d49",
     ),
 }
-MODELS = {"RL": "UniReason-Qwen3-14B (RL)", "SFT": "UniReason-Qwen3-14B-think (SFT)"}
-GENERATIONS = [("RL", "math500"), ("SFT", "math500"), ("RL", "ifeval")]
+_MODELS = dict(zip(("RL", "SFT"), CONTROLLED_STUDY, strict=False))
+_GENERATIONS = [("RL", "math500"), ("SFT", "math500"), ("RL", "ifeval")]
 # This prompt was sent with "at least one placeholder" where the benchmark now says "at least 3 placeholders".
-CHANGED_KEY, CHANGED_PHRASE, CHANGED_VALUE = 2785, "at least one placeholder", {"num_placeholders": 1}
+_CHANGED_KEY, _CHANGED_PHRASE, _CHANGED_VALUE = 2785, "at least one placeholder", {"num_placeholders": 1}
 
 
 def fetch(data_root: str | Path) -> None:
@@ -60,13 +62,13 @@ def fetch(data_root: str | Path) -> None:
     Raises:
         ValueError: a file came with another hash. It is not kept.
     """
-    for name, (source, digest) in FILES.items():
+    for name, (source, digest) in _FILES.items():
         path = Path(data_root, name)
         if not path.is_file():
-            pooch.retrieve(f"{ADDRESS}/{source}", f"sha256:{digest}", fname=path.name, path=path.parent)
+            pooch.retrieve(f"{_ADDRESS}/{source}", f"sha256:{digest}", fname=path.name, path=path.parent)
 
 
-def check(data_root: str | Path) -> None:
+def _check(data_root: str | Path) -> None:
     """Make sure that all files are there and are the ones that were released.
 
     A copy of the IFEval questions may be written in another way; those are checked by their prompts (`responses`).
@@ -75,12 +77,12 @@ def check(data_root: str | Path) -> None:
         FileNotFoundError: a file is missing; the message says where to get it.
         ValueError: a file has another hash than the released one.
     """
-    if missing := [name for name in FILES if not Path(data_root, name).is_file()]:
+    if missing := [name for name in _FILES if not Path(data_root, name).is_file()]:
         raise FileNotFoundError(
-            f"{data_root} lacks {', '.join(missing)}: get them from github.com/{REPOSITORY} at commit {COMMIT[:12]}, "
+            f"{data_root} lacks {', '.join(missing)}: get them from github.com/{_REPOSITORY} at commit {_COMMIT[:12]}, "
             "or set download to True"
         )
-    for name, (_, digest) in FILES.items():
+    for name, (_, digest) in _FILES.items():
         if name != "benchmarks/ifeval.jsonl":
             found = hashlib.sha256(Path(data_root, name).read_bytes()).hexdigest()
             if found != digest:
@@ -95,17 +97,17 @@ def responses(data_root: str | Path) -> pd.DataFrame:
         answer's LaTeX for MATH-500, and for IFEval the benchmark's own record (prompt, instructions, their arguments).
 
     Raises:
-        FileNotFoundError, ValueError: see `check`.
+        FileNotFoundError, ValueError: the files are not all there, or not the released ones.
         ValueError: a response was made for another question than the benchmark has in its place.
     """
-    check(data_root)
+    _check(data_root)
     tables = []
-    for name, benchmark in GENERATIONS:
+    for name, benchmark in _GENERATIONS:
         stem = "hendrycks_math_500" if benchmark == "math500" else benchmark
         outputs = _read_lines(Path(data_root, "released_generations", f"UniReason-{name}_{stem}.jsonl"))
         questions = _read_lines(Path(data_root, "benchmarks", f"{benchmark}.jsonl"))
         rows = [
-            (MODELS[name], benchmark, i, output["output"], _gold(benchmark, i, question, output["input"]))
+            (_MODELS[name], benchmark, i, output["output"], _gold(benchmark, i, question, output["input"]))
             for i, (question, output) in enumerate(zip(questions, outputs, strict=True))
         ]
         # As objects: pandas' own text type refuses what a model may write, such as half of a surrogate pair.
@@ -121,9 +123,9 @@ def _read_lines(path: Path) -> list[dict]:
 def _gold(benchmark: str, row: int, question: dict, sent: str) -> str | dict:
     asked = question["problem" if benchmark == "math500" else "prompt"]
     if asked not in sent:
-        if question.get("key") != CHANGED_KEY or CHANGED_PHRASE not in sent:
+        if question.get("key") != _CHANGED_KEY or _CHANGED_PHRASE not in sent:
             raise ValueError(f"row {row} of {benchmark}: the released prompt does not hold the benchmark's question")
-        kwargs = [CHANGED_VALUE if "num_placeholders" in own else own for own in question["kwargs"]]
+        kwargs = [_CHANGED_VALUE if "num_placeholders" in own else own for own in question["kwargs"]]
         question = question | {"kwargs": kwargs, "prompt": sent}
     return question["answer"] if benchmark == "math500" else question
 
@@ -132,11 +134,11 @@ def kl(data_root: str | Path) -> pd.DataFrame:
     """The KL divergences from the base that the authors released: `model, benchmark, kl, items, tokens` (nats a token).
 
     Raises:
-        FileNotFoundError, ValueError: see `check`.
+        FileNotFoundError, ValueError: the files are not all there, or not the released ones.
     """
-    check(data_root)
+    _check(data_root)
     rows = []
-    for name, model in MODELS.items():
+    for name, model in _MODELS.items():
         (found,) = json.loads(Path(data_root, "released_generations", f"kl_unireason_{name.lower()}.json").read_text())
         rows.append((model, found["task"], found["kl_divergence"], found["num_data_points"], found["total_tokens"]))
     return pd.DataFrame(rows, columns=["model", "benchmark", "kl", "items", "tokens"])

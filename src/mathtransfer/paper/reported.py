@@ -7,8 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-FOLDER = Path(__file__).parent
-ELSEWHERE = FOLDER / "elsewhere"  # what the paper does not print
+# Section 2.2's models: RL first, then the two SFT models.
+CONTROLLED_STUDY = [
+    "UniReason-Qwen3-14B (RL)",
+    "UniReason-Qwen3-14B-think (SFT)",
+    "UniReason-Qwen3-14B-no-think (SFT)",
+]
+_FOLDER = Path(__file__).parent
+ELSEWHERE = _FOLDER / "elsewhere"  # what the paper does not print
 
 
 def table(name: str) -> pd.DataFrame:
@@ -17,10 +23,10 @@ def table(name: str) -> pd.DataFrame:
     Raises:
         ValueError: there is no such table.
     """
-    path = FOLDER / f"{name}.csv"
+    path = _FOLDER / f"{name}.csv"
     if not path.is_file():
         raise ValueError(
-            f"unknown table {name!r}: expected one of {', '.join(sorted(p.stem for p in FOLDER.glob('*.csv')))}"
+            f"unknown table {name!r}: expected one of {', '.join(sorted(p.stem for p in _FOLDER.glob('*.csv')))}"
         )
     return pd.read_csv(path)
 
@@ -28,8 +34,8 @@ def table(name: str) -> pd.DataFrame:
 def tuned() -> pd.DataFrame:
     """The 18 models tuned by SFT or RL: `model, hub_id, base, family, params_b, method, examples`, RL last.
 
-    `examples` is the size of the training data, from the models' own pages (`training_data.csv`, where `what` says
-    which); the paper prints it for its own models and for General-Reasoner only.
+    `examples` is the size of the training data, from the models' own pages (`training_data.csv`, whose column `what`
+    says which); the paper prints it for its own models and for General-Reasoner only.
     """
     models = table("models").merge(pd.read_csv(ELSEWHERE / "training_data.csv"), on="model")
     return models.sort_values("method", ascending=False, kind="stable", ignore_index=True)
@@ -67,7 +73,7 @@ def standard_error(score: pd.Series, items: pd.Series, samples: pd.Series, betwe
         items: questions in the benchmark.
         samples: answers to each.
         between: the share of an answer's variance that lies between items. The tables do not tell. 1, the default, is
-            the cautious end, where a model always or never solves an item; at 0 all samples count as new items.
+            the cautious end: a model always or never solves an item. At 0 all samples count as new items.
     """
     p = (score / 100 * items + 2) / (items + 4)
     return 100 * np.sqrt(p * (1 - p) / items * (between + (1 - between) / samples))
