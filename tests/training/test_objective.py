@@ -5,12 +5,15 @@ import random
 import pytest
 import torch
 
-from mathtransfer.benchmarks.miniature import correct
 from mathtransfer.miniature import traces
 from mathtransfer.models import checkpoints
 from mathtransfer.training import objective
 
 GROUP = 4
+
+
+def right_answer(response: str, answer: str) -> bool:
+    return response.endswith(f"answer {answer}")
 
 
 def trainer_for(setting: str, folder, steps: int = 1, **changes) -> objective.ObjectiveTrainer:
@@ -35,7 +38,7 @@ def trainer_for(setting: str, folder, steps: int = 1, **changes) -> objective.Ob
     rows = [{"prompt": p.question, "answer": p.answer} for p in problems]
     tokenizer = checkpoints.load_tokenizer("miniature")
     return objective.build_trainer(
-        checkpoints.load_model("miniature"), tokenizer, rows, setting, correct, folder, **arguments
+        checkpoints.load_model("miniature"), tokenizer, rows, setting, right_answer, folder, **arguments
     )
 
 
@@ -79,7 +82,7 @@ def test_gradient_is_that_of_equation_3(setting, tmp_path):
     prompts, responses = (
         tokenizer.batch_decode(batch[name], skip_special_tokens=True) for name in ("prompt_ids", "completion_ids")
     )
-    rewards = [float(correct(r, by_prompt[p])) for p, r in zip(prompts, responses, strict=True)]
+    rewards = [float(right_answer(r, by_prompt[p])) for p, r in zip(prompts, responses, strict=True)]
     assert 0 < sum(rewards) < len(rewards)
     weights = {"one": [1.0] * len(rewards), "rejection": rewards}.get(row.weight)
     if weights is None:

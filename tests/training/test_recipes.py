@@ -343,7 +343,7 @@ def test_long_prompts_and_responses_are_left_out(tmp_path, folder):
 
 
 def test_a_hostile_answer_is_wrong_and_the_next_is_graded():
-    with problems.math_grader(seconds=2) as correct:
+    with problems.grader("any other") as correct:
         assert correct("so \\boxed{\\frac{1}{2}}", "0.5")
         assert not correct("so \\boxed{2}", "0.5")
         assert not correct("the answer is 0.5", "0.5")

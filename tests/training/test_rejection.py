@@ -305,9 +305,9 @@ def test_finished_chunks_are_not_asked_again(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         sampled(Killed(texts), problems, tmp_path / "cut", 1)
-    rest = KnownTexts(texts[engines.CHUNK :])
+    rest = KnownTexts(texts[engines._CHUNK :])
     resumed = sampled(rest, problems, tmp_path / "cut", 1)
-    assert rest.asked == [600 - engines.CHUNK]
+    assert rest.asked == [600 - engines._CHUNK]
     assert list(resumed["completion"]) == texts
     assert (resumed["status"] == rejection.VERIFIED).all()
 
@@ -339,7 +339,7 @@ def test_a_killed_notebook_goes_on_and_gives_the_same_tables(base, tmp_path):
     for row in acceptance.itertuples():
         own = table[table["source"] == row.source]
         right = own["completion"].str.rpartition("answer ")[2].str.strip() == own["answer"]
-        value, stderr = evaluate.summarise(right.astype(float), pd.Series(1, index=own.index), own["question"])
+        value, stderr = evaluate._summarise(right.astype(float), pd.Series(1, index=own.index), own["question"])
         assert (row.accepted, row.accepted_stderr) == pytest.approx((value, stderr))
     manifest = runs.read_manifest(out, "teacher")
     assert manifest["removed"] == {"repeated": 0} and manifest["placement"]["attention"] == "sdpa"
@@ -368,8 +368,9 @@ def test_gold_answers_are_verified(benchmarks, name):
     problems = rejection.read_problems(str(benchmarks / f"{name}.jsonl"), None, [])
     table = problems.table
     assert len(table) + problems.removed["repeated"] == 1000
-    texts = pd.DataFrame({"prompt": "", "completion": "So \\boxed{" + table["answer"] + "}.", "gold": table["answer"]})
-    assert (pool.verify(texts, "math500")["status"] == CORRECT).mean() >= 0.99
+    responses = "So \\boxed{" + table["answer"] + "}."
+    answers = table.assign(benchmark="math500", response=responses, gold=table["answer"], thinks=False)
+    assert (pool.grade(answers, ["strict"])["strict"] == CORRECT).mean() >= 0.99
 
 
 def test_known_overlap(benchmarks):

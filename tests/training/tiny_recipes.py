@@ -125,7 +125,7 @@ def one_grader():
     from mathtransfer.training import objective, problems
 
     own = objective.grader
-    with problems.math_grader() as correct:
+    with problems.grader("any other") as correct:
         shared = nullcontext(cache(correct))
         objective.grader = lambda data: shared
         try:

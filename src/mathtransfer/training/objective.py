@@ -470,7 +470,6 @@ def run(
     # weights that are trained are float32.
     dtype = "bfloat16" if lora and autocast_dtype() == "bf16" else "float32"
     loading = {"dtype": dtype, "use_safetensors": True} | options.get("model_init_kwargs", {})
-    checkpoints.check_checkpoint(checkpoints.resolve(model))
     tokenizer = checkpoints.load_tokenizer(model, loading.get("revision"))
     tokenizer.eos_token = prompt["end_of_turn"] or tokenizer.eos_token
     rows, teacher = load_problems(

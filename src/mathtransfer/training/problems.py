@@ -6,20 +6,16 @@ The miniature's problems come from its own world. All others are read from files
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
 import random
-import resource
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
-from pebble import ProcessPool
 from transformers import PreTrainedTokenizerBase
 
-from mathtransfer.benchmarks.graders import grade_math
-from mathtransfer.benchmarks.miniature import correct as gives_the_answer
+from mathtransfer.benchmarks import pool
+from mathtransfer.benchmarks.grades import CORRECT
 from mathtransfer.miniature import traces
 
 Teacher = Callable[[str, random.Random], str]
@@ -27,7 +23,6 @@ Sources = str | list[str | dict]
 MINIATURE = "miniature"
 COLUMNS = ("problem", "answer")
 PROMPT = {"instruction": "", "max_tokens": 2048, "template": {}, "end_of_turn": None}  # a recipe's `prompt`, by default
-MEMORY = 2 * 2**30  # bytes that the grader may take on top of what it starts with
 
 
 def check_prompt(prompt: dict) -> dict:
@@ -141,35 +136,12 @@ def _token_counts(tokenizer: PreTrainedTokenizerBase, texts: pd.Series) -> pd.Se
     return texts.map(lambda text: len(tokenizer(text).input_ids))
 
 
-def grader(data: Sources) -> AbstractContextManager[Callable[[str, str], bool]]:
-    """Whether a response gives the answer: word for word in the miniature, by Math-Verify elsewhere."""
-    return nullcontext(gives_the_answer) if data == MINIATURE else math_grader()
-
-
 @contextmanager
-def math_grader(seconds: float = 5.0) -> Iterator[Callable[[str, str], bool]]:
-    """Whether a response gives the answer in its last box, by Math-Verify.
+def grader(data: Sources) -> Iterator[Callable[[str, str], bool]]:
+    """Whether a response gives the answer: word for word in the miniature, in its last box by Math-Verify elsewhere.
 
-    A response can hold anything, so it is graded in a process of its own. One that takes longer than `seconds`, too
-    much memory or its process down is wrong, and the next goes on in a new process.
+    A response that takes too long, takes too much memory or brings its grader down is wrong.
     """
-    spawn = multiprocessing.get_context("spawn")  # a trainer has threads, which a fork would break
-    with ProcessPool(max_workers=1, initializer=_prepare_grader, context=spawn) as pool:
-
-        def correct(response: str, answer: str) -> bool:
-            task = pool.schedule(grade_math, args=[response, answer, False, "strict"], timeout=seconds)
-            try:
-                return bool(task.result()["followed"])
-            except Exception:  # out of time or memory, a dead process, or whatever a parser raises on hostile text
-                return False
-
-        yield correct
-
-
-def _prepare_grader() -> None:
-    """Grade one response, which builds the parser's tables, then cap the memory."""
-    logging.disable(logging.WARNING)  # Math-Verify warns that others have to watch the time
-    grade_math("\\boxed{0.5}", "\\frac{1}{2}", False, "strict")
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    benchmark = MINIATURE if data == MINIATURE else "math500"
+    with pool.open_pool([benchmark]) as grade:
+        yield lambda response, answer: grade([pool.Answer(benchmark, response, answer)])[0].status == CORRECT

@@ -43,7 +43,7 @@ class Problems:
 
     `table` has `source, level, problem, answer`, the level empty where the data have none; `origins` maps files and hub
     ids to what identifies their content; `removed` counts problems that were there before, and those in each benchmark.
-    `instruction` follows each problem, `grader` is a key of `grading.GRADERS`.
+    `instruction` follows each problem, `grader` is a key of `pool.BENCHMARKS`.
     """
 
     table: pd.DataFrame
@@ -214,7 +214,7 @@ def sample(
     Args:
         asked: from `ask`.
         samples: of each problem.
-        grader: a key of `grading.GRADERS`.
+        grader: a key of `pool.BENCHMARKS`.
         folder: where finished chunks of responses are kept while sampling runs; what is there is not made again.
 
     Returns:
@@ -235,9 +235,14 @@ def sample(
     table["completion"] = [completion.text for completion in made]
     table["tokens"] = [len(completion.tokens) for completion in made]
     finished = pd.Series([completion.finished for completion in made])
-    graded = pool.verify(table[finished].rename(columns={"answer": "gold"}), grader)
-    table["extracted"] = graded["extracted"].reindex(table.index)
-    table["status"] = graded["status"].map(NAMES).reindex(table.index, fill_value=UNFINISHED)
+    # A response begins in thought if its own prompt opens the thinking; a tag in another response says nothing.
+    opened = table["prompt"].str.rstrip().str.endswith(THINK_OPENS)
+    answers = table.assign(benchmark=grader, response=table["completion"], gold=table["answer"], thinks=opened)[
+        finished
+    ]
+    graded = pool.grade(answers, ("strict",))
+    table["extracted"] = graded["strict_extracted"].reindex(table.index)
+    table["status"] = graded["strict"].map(NAMES).reindex(table.index, fill_value=UNFINISHED)
     return table
 
 
