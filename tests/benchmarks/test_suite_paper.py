@@ -1,7 +1,7 @@
 """The suite `paper`: gold answers score 100%, wrong ones 0%, garbled ones are format failures, whoever wrote the rows.
 
 An engine that knows the answers stands in for a model; everything else is what a real run does. The rows are the
-package's own examples and, where there is a folder of them, the benchmarks' own.
+package's own examples and, if there is a folder of them, the benchmarks' own.
 """
 
 import json
@@ -292,7 +292,7 @@ HAVE = {
 
 @pytest.fixture(scope="module")
 def own_data(tmp_path_factory):
-    """The benchmarks' own files, with the package's examples where there is none.
+    """The benchmarks' own files, with the package's examples if there is none.
 
     Of IFEval, the prompts that we can answer; of LiveCodeBench, another release's problems, twelve of either kind.
     """

@@ -56,8 +56,8 @@ def test_everything_is_in_the_vocabulary():
     texts = [f"{prompt} {response}" for prompt, response in itertools.islice(corpus.documents(3), 20_000)]
     for name in REASONING:
         texts += [f"{p.question} {traces.thinking(p, rng)}" for p in distinct_problems(name, "evaluation", 200, 0)]
-    for text in texts:
-        assert tokenizer.unk_token_id not in tokenizer(text).input_ids, text
+    for text, ids in zip(texts, tokenizer(texts).input_ids, strict=True):
+        assert tokenizer.unk_token_id not in ids, text
     assert tokenizer.decode(tokenizer(texts[0]).input_ids) == " ".join(texts[0].split())
 
 

@@ -222,7 +222,7 @@ def _same_text(written: str, expected: str) -> bool:
 
 
 def _same_lines(written: str, expected: str) -> bool:
-    """As the benchmark's checker: line by line, stripped; as decimals where the text differs."""
+    """As the benchmark's checker: line by line, stripped; as decimals if the text differs."""
     left, right = ([line.strip() for line in text.strip().split("\n")] for text in (written, expected))
     return len(left) == len(right) and all(a == b or _same_numbers(a, b) for a, b in zip(left, right, strict=True))
 

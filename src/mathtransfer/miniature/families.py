@@ -17,7 +17,7 @@ from mathtransfer.miniature import facts
 
 _Calculate = Callable[[int, str, int], int]
 
-# Twentieths of all problems, by hash: most for the base, few where a problem is only asked.
+# Twentieths of all problems, by hash: most for the base, fewer for what is learnt or asked later.
 SPLITS = {
     "pretrain": range(0, 12),
     "posttrain": range(12, 15),

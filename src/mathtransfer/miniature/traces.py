@@ -82,7 +82,7 @@ def _written_out(problem: Problem, slip_at: int | None, rng: random.Random | Non
 
 
 def _check(left: int, operator: str, right: int, result: int) -> str:
-    """The calculation done backwards where it can be, repeated where it cannot."""
+    """The calculation done backwards, or again if it has no inverse."""
     if operator in _INVERSE:
         return f"{result} {_INVERSE[operator]} {right} = {left}"
     return f"{left} {operator} {right} = {result}"

@@ -104,7 +104,7 @@ def check_memory(model: str, dtype: torch.dtype, budget: int, free: int, revisio
         parameters = AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     cached = 2 * config.num_hidden_layers * config.num_key_value_heads * width * budget
-    exact = 4 * config.vocab_size * config.hidden_size if budget and dtype.itemsize < 4 else 0  # generate._FloatHead
+    exact = 4 * config.vocab_size * config.hidden_size if budget and dtype.itemsize < 4 else 0  # engines._FloatHead
     if (needed := (parameters + cached) * dtype.itemsize + exact) > free:
         raise MemoryError(
             f"{model} needs about {needed / 2**30:.1f} GiB ({parameters / 1e9:.2f} billion parameters in {dtype} and "
@@ -145,6 +145,7 @@ def load_model(model: str, revision: str | None = None, dtype: str = "auto", bud
     """A causal language model in evaluation mode, on the GPU if there is one.
 
     Args:
+        model, revision: see `resolve`.
         dtype: a torch type by name, or `auto`: see `chosen_dtype`.
         budget: tokens of a prompt and its completion, to make sure before loading that they fit on the GPU.
 

@@ -1,7 +1,7 @@
 """Completions and log-likelihoods from transformers or vLLM: two engines with the same methods.
 
 An engine completes prompts that are token ids, in the order given, and says how likely each token was that it chose.
-The same seed gives the same completions; the two engines agree where nothing is drawn (greedy decoding).
+The same seed gives the same completions; the two engines agree if nothing is drawn (greedy decoding).
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Decoding:
 class Completion:
     """What a model wrote after a prompt.
 
-    `tokens` has the end-of-text token where there was one; `logprobs` are nats under the model's own distribution
+    `tokens` has the end-of-text token if there was one; `logprobs` are nats under the model's own distribution
     (temperature 1, nothing cut off), one a token; `text` is without special tokens, up to a stop string; `finished`
-    is false where the budget ended it.
+    is false if the budget ended it.
     """
 
     tokens: list[int]
@@ -127,7 +127,7 @@ class Transformers:
         """One completion a prompt. A batch's sampled tokens depend on the seed, the batch's number and its prompts.
 
         Raises:
-            ValueError: a prompt leaves no room in the budget.
+            ValueError: a prompt fills the budget.
         """
         limits = completion_limits(prompts, decoding.max_tokens, self.budget)
         found = []
@@ -236,7 +236,7 @@ class _VLLM:
         """One completion a prompt; each prompt's sampled tokens depend on the seed and its number.
 
         Raises:
-            ValueError: a prompt leaves no room in the budget.
+            ValueError: a prompt fills the budget.
         """
         from vllm import SamplingParams
 
