@@ -112,7 +112,7 @@ def test_sources_follow_imports(tmp_path):
 
 @pytest.fixture
 def copied_base(tmp_path):
-    return shutil.copytree(checkpoints._MINIATURE_BASE, tmp_path / "model")
+    return shutil.copytree(checkpoints.resolve("miniature"), tmp_path / "model")
 
 
 def test_model_folders_are_checked(copied_base):

@@ -313,6 +313,7 @@ def own_data(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_gold_and_wrong_answers_to_the_benchmarks_own_questions(base, tmp_path, own_data, group, isolated):
     """All rows of every file, through what a real run does."""
@@ -337,6 +338,7 @@ def test_gold_and_wrong_answers_to_the_benchmarks_own_questions(base, tmp_path, 
 # --- the authors' released generations as completions
 
 
+@pytest.mark.slow
 def test_released_generations_score_as_in_their_chapter(base, tmp_path):
     """The same responses, through a model's evaluation: the grades that the released-generations chapter records."""
     try:

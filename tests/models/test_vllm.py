@@ -39,7 +39,7 @@ needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason
 def both(request, tmp_path_factory):
     """Both engines with one checkpoint, and the tolerances of its type."""
     checkpoint = tmp_path_factory.mktemp("checkpoint") / "base"
-    shutil.copytree(checkpoints._MINIATURE_BASE, checkpoint)
+    shutil.copytree(checkpoints.resolve("miniature"), checkpoint)
     GenerationConfig(**SETTINGS, eos_token_id=1, pad_token_id=0).save_pretrained(checkpoint)
     plain, vllm = (
         engines.load_engine(name, str(checkpoint), dtype=request.param, options=options)
@@ -197,7 +197,7 @@ def unknowing(tmp_path_factory) -> str:
     """A checkpoint of the miniature's size with random weights: it reads any text, and a third of its tokens end it."""
     tokenizer = byte_level()
     config = Qwen3Config.from_pretrained(
-        checkpoints._MINIATURE_BASE,
+        checkpoints.resolve("miniature"),
         vocab_size=len(tokenizer),
         max_position_embeddings=8192,
         initializer_range=0.2,
@@ -243,7 +243,7 @@ def test_loglikelihoods_are_those_of_the_harness(unknowing):
 def longer_base(tmp_path_factory) -> str:
     """The shipped base, allowed to read more than the 256 tokens it was trained on, as the paper's prompts have."""
     folder = tmp_path_factory.mktemp("longer") / "base"
-    shutil.copytree(checkpoints._MINIATURE_BASE, folder)
+    shutil.copytree(checkpoints.resolve("miniature"), folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 1200}))
     return str(folder)
@@ -264,6 +264,7 @@ def by_transformers(longer_base, tmp_path_factory):
     return evaluated(longer_base, "transformers", tmp_path_factory.mktemp("plain") / "run")
 
 
+@pytest.mark.slow
 def test_the_suite_paper_runs_whole(by_transformers):
     """Everything but model-written code."""
     scores, samples = by_transformers
@@ -273,6 +274,7 @@ def test_the_suite_paper_runs_whole(by_transformers):
 
 
 @needs_vllm
+@pytest.mark.slow
 def test_the_suite_paper_is_answered_alike_by_both(by_transformers, longer_base, tmp_path):
     """Where nothing is drawn, in every token."""
     scores, samples = evaluated(longer_base, "vllm", tmp_path / "run", engine_options=OPTIONS)
