@@ -228,6 +228,8 @@ for folder, _, files in os.walk("/"):
     if os.access(folder, os.W_OK):
         print(folder)
     for path in (os.path.join(folder, file) for file in files):
+        if os.path.islink(path):  # what it leads to has a place of its own; /dev/stdout leads to what is printed here
+            continue
         if os.path.isfile(path) and os.access(path, os.W_OK):
             print(path)
 for path in ("/mine", "/dev/shm/mine", "/usr/mine", "/program.py", __import__("sys").executable):
