@@ -254,9 +254,13 @@ def test_hostile_text_neither_hangs_nor_crashes(monkeypatch):
     texts = [text for hostile in HOSTILE.values() for text in (hostile, "\\boxed{7}")]
     table = pd.DataFrame({"response": texts}, dtype=object).assign(benchmark="math500", gold="7", thinks=False)
     started = time.monotonic()
+    pool.grade(table[1:2], READINGS)
+    start = time.monotonic() - started  # of a grading process, on this machine and beside whatever else it does
+    started = time.monotonic()
     graded = pool.grade(table, READINGS)
     worst = 1.0 * len(HOSTILE) * len(READINGS)
-    assert time.monotonic() - started < worst + 60
+    killed = (graded[list(READINGS)] == NOT_GRADED).to_numpy().sum()
+    assert time.monotonic() - started < worst + 3 * start * (killed + 1)
     for reading in READINGS:
         assert (graded[reading][1::2] == CORRECT).all(), reading
         assert (graded[reading][::2] != CORRECT).all(), reading
