@@ -57,7 +57,7 @@ survey: .venv/installed
 	@snakemake survey $(OPTIONS) 2>&1 | $(SHORTER)
 
 test: .venv/installed
-	@ruff check --quiet . && ruff format --quiet --check .
+	@ruff check --quiet . && ruff format --quiet --check . && oxlint --format unix src
 	@pytest
 
 bench: .venv/installed

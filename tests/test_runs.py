@@ -6,6 +6,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from mathtransfer import runs
 from mathtransfer.models import checkpoints
@@ -107,7 +108,14 @@ def test_sources_follow_imports(tmp_path):
     notebook.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     names = {path.name for path in runs.sources(notebook)}
     assert {"divergence.py", "readout.py", "__init__.py"} <= names  # divergence imports readout
-    assert "objective.py" not in names
+    assert not {"objective.py", "token_strip.js"} & names
+
+
+def test_templates_are_sources_of_what_fills_them():
+    chapters = ROOT / "notebooks" / "chapters"
+    templates = set((runs.PACKAGE / "pages" / "templates").glob("*.*"))
+    assert templates and templates <= set(runs.sources(chapters / "token_drift.ipynb"))
+    assert not templates & set(runs.sources(chapters / "controlled_study.ipynb"))
 
 
 @pytest.fixture

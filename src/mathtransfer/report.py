@@ -58,12 +58,12 @@ def run(
     asked = {"base": base, "tuned": tuned, "prompts": prompts, "suite": suite, "n": n, "scores": scores, **settings}
     with runs.run_folder(out, "report", asked, base_fingerprint=checkpoints.fingerprint(base)) as folder:
         found = compare(base, tuned, chosen, **settings)
-        scored = None
+        tables = _tables(found)
         if scores:
             print(f"scores on the suite {suite}", flush=True)
-            scored = _scores(base, tuned, suite, chosen, settings.get("seed", 0))
-        said, drawn = findings(found, scored and scored.indices), figures(found)
-        _write(folder, base, tuned, found, scored, said, drawn)
+            tables |= vars(_scores(base, tuned, suite, chosen, settings.get("seed", 0)))
+        said, drawn = findings(found, tables), figures(found, tables)
+        _write(folder, base, tuned, found, tables, said, drawn)
     return found, said, drawn
 
 
@@ -111,6 +111,27 @@ def choose_prompts(file: str, suite: str, n: int) -> pd.DataFrame:
     return read_prompts(file) if file else questions.prompts(suite, list(GROUPS), questions.Selection(n=n))
 
 
+# --- what was measured, summed up
+
+
+def _tables(found: Comparison) -> dict[str, pd.DataFrame]:
+    """The tables that the sentences and figures are made of, by their names in `report.json`."""
+    tokens = found.tokens
+    tenths = tokens.assign(tenth=10 * tokens["position"] // tokens["length"])
+    percent = tokens.assign(looping=100.0 * tokens["looping"])
+    made = {
+        "all_weights": summaries.summarise_changes(found.weights, []),
+        "weights_by_kind": summaries.summarise_changes(found.weights, ["kind"]),
+        "weights": summaries.summarise_changes(found.weights, ["layer", "kind"]),
+        "latent": found.latent,
+        "tokens_by_group": summaries.summarise(tokens, ["group"]),
+        "tokens_by_class": summaries.summarise(tokens[~tokens["looping"]], ["class"], ("kl",)),
+        "tokens_by_tenth": summaries.summarise(tenths, ["group", "tenth"], ("kl",)),
+        "looping": summaries.summarise(percent, [], ("looping",)),
+    }
+    return made if tokens["looping"].all() else made | {"most_moved": summaries.most_moved(tokens)}
+
+
 # --- scores
 
 
@@ -152,15 +173,10 @@ def _scores(base: str, tuned: str, suite: str, prompts: pd.DataFrame, seed: int)
 
 
 def _write(
-    folder: Path, base: str, tuned: str, found: Comparison, scored: Scores | None, said: list[Finding], drawn: dict
+    folder: Path, base: str, tuned: str, found: Comparison, tables: dict, said: list[Finding], drawn: dict
 ) -> None:
     """`report.html`, `report.json` and the tables behind them."""
     (folder / "report.html").write_text(page(base, tuned, found, said, drawn), encoding="utf-8")
-    tables = {"weights": summaries.summarise_changes(found.weights, ["layer", "kind"]), "latent": found.latent}
-    tables["tokens_by_group"] = summaries.summarise(found.tokens, ["group"])
-    if not found.tokens["looping"].all():
-        tables["most_moved"] = summaries.most_moved(found.tokens)
-    tables |= vars(scored) if scored else {}
     data = {"base": base, "tuned": tuned, "findings": [asdict(finding) for finding in said], "left_out": found.left_out}
     data |= {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
     (folder / "report.json").write_text(json.dumps(_without_nan(data), indent=1, ensure_ascii=False), encoding="utf-8")

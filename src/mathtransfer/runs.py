@@ -62,12 +62,17 @@ def _plain_values(cell: str) -> list[str]:
 
 
 def sources(notebook: Path) -> list[Path]:
-    """The files of this package that a notebook imports, directly or not: its output is stale when one changes."""
+    """The files of this package that a notebook imports, directly or not: its output is stale when one changes.
+
+    If it imports what fills templates, all templates are among them.
+    """
     cells = nbformat.read(notebook, as_version=4).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     without_magics = re.sub(r"^(\s*)[%!].*$", r"\1pass", code, flags=re.MULTILINE)
     found: set[Path] = set()
     _follow(ast.parse(without_magics), found)
+    if PACKAGE / "pages" / "templating.py" in found:
+        found.update((PACKAGE / "pages" / "templates").iterdir())
     return sorted(found)
 
 

@@ -6,6 +6,7 @@ import re
 import pandas as pd
 import pytest
 
+from mathtransfer.pages import samples as page_of_samples
 from mathtransfer.pages.samples import samples_html
 
 HOSTILE = [
@@ -73,7 +74,7 @@ def test_no_text_ends_its_element():
 def test_what_does_not_fit_is_left_out_evenly_and_said(monkeypatch):
     samples = table(("sums", "truth", "boxes"), questions=10, samples=3)
     samples["completion"] = "<" + "x" * 300
-    monkeypatch.setattr(samples, "LIMIT", 20_000)
+    monkeypatch.setattr(page_of_samples, "_LIMIT", 20_000)
     html = samples_html(samples, "samples.parquet <here>")
     data = embedded(html)
     shown = pd.DataFrame(data["rows"])
@@ -83,7 +84,7 @@ def test_what_does_not_fit_is_left_out_evenly_and_said(monkeypatch):
     assert f"{len(shown)} of 90 samples" in html and "samples.parquet &lt;here&gt;" in html
     size = len(re.search(r'"application/json">(.*?)</script>', html)[1])
     assert 18_000 < size <= 20_000
-    monkeypatch.setattr(samples, "LIMIT", 10)
+    monkeypatch.setattr(page_of_samples, "_LIMIT", 10)
     assert len(embedded(samples_html(samples, "x"))["rows"]) == 3  # one of each at least
     monkeypatch.undo()
     assert "of 90 samples" not in samples_html(samples, "x")

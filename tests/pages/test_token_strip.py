@@ -8,7 +8,7 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 
-from mathtransfer.pages.token_strip import COLUMNS, INK, NUMBERS, RANKS, SCALE, TOPS, token_strip
+from mathtransfer.pages.token_strip import token_strip
 
 HOSTILE = [
     "</script><script>window.broken = 1</script>",
@@ -23,6 +23,9 @@ HOSTILE = [
     "😀",
     "",
 ]
+RANKS = ["rank_tuned", "rank_base", "rank_shift"]
+NUMBERS = ["kl", "js", "logp_tuned", "logp_base", "entropy_tuned", "entropy_base"]
+TOPS = ["top_tuned", "top_base"]
 PIECES = ["<think>", "\n", "So", " the", " answer", " is", "\n\n", "4", "."]
 
 
@@ -116,8 +119,9 @@ def test_the_scale_is_of_the_responses_shown():
 
 
 def test_text_can_be_read_on_every_colour():
-    stops = [list(bytes.fromhex(colour[1:])) for colour in SCALE]
-    ink = luminance(list(bytes.fromhex(INK[1:])))
+    html = token_strip(table(PIECES), {0: "a"}, "x")
+    stops = parse(html)["scale"]
+    ink = luminance(list(bytes.fromhex(re.search(r"\.card {[^}]*\bcolor: #(\w{6});", html)[1])))
     mixed = [
         [a + (b - a) * part / 20 for a, b in zip(low, high, strict=True)]
         for low, high in pairwise(stops)
@@ -126,10 +130,10 @@ def test_text_can_be_read_on_every_colour():
     shades = [luminance(colour) for colour in mixed]
     assert min((shade + 0.05) / (ink + 0.05) for shade in shades) >= 4.5
     assert shades == sorted(shades, reverse=True)  # darker is more, for eyes that see no colour too
-    assert SCALE[0] == "#ffffff"
+    assert stops[0] == [255, 255, 255]
 
 
-@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("column", table(PIECES).columns)
 def test_a_missing_column_is_named(column):
     with pytest.raises(ValueError, match=f"^no column {column}: a token strip needs text, "):
         token_strip(table(PIECES).drop(columns=column), {0: "a"}, "x")

@@ -1,9 +1,12 @@
 """What a reader sees: charts and interactive elements that need no network.
 
-charts.py        one theme, a function for each kind of chart
+theme.py         one look for all charts, one colour a setting
+charts.py        charts of training runs and their settings; the script that draws charts offline
+model_charts.py  charts of real models
 explorer.py      every choice behind the index as a control
 token_strip.py   responses, each token coloured by how far it moved
 samples.py       every sample of an evaluation
 ledger_table.py  the ledger with filters
 report_page.py   the report's sentences, figures and page
+templating.py    fills the HTML of templates/, where the style sheets and scripts are too
 """

@@ -1,7 +1,7 @@
 """Every choice behind the index as a control: in Python, and as an Altair chart that computes in the browser.
 
-The chart's formulas are those of `transfer.py` written as Vega transforms, so that the page needs neither a network nor
-a kernel. A test sets the controls in a browser and compares with `index_with`.
+The chart has the formulas of `claims/transfer.py` as Vega transforms, so that the page needs neither a network nor a
+kernel. A test sets the controls in a browser and compares the bars with `index_with`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import pandas as pd
 
 from mathtransfer import GROUP_TITLES
 from mathtransfer.claims.transfer import DEFINITIONS, OUTSIDE, domain_index
-from mathtransfer.pages.charts import WIDTH, method_colour
+from mathtransfer.pages.theme import WIDTH, method_colour, numbers
 
-NOBODY = "none"
+_NOBODY = "none"
 SPREADS = ("standard deviation", "mean absolute gain", "none")
 
 
@@ -24,15 +24,16 @@ def index_with(
     exponent: float = 0.5,
     weights: str = "headroom",
     spread: str = "standard deviation",
-    without_benchmark: str = NOBODY,
-    without_model: str = NOBODY,
+    without_benchmark: str = _NOBODY,
+    without_model: str = _NOBODY,
 ) -> pd.DataFrame:
-    """Every model's indices (percent, columns `other` and `non`) by the given choices; nan where they have no value.
+    """Every model's indices (percent, columns `other` and `non`) by the given choices; nan if there is none.
 
     Args:
         gains: `model, group, benchmark, base_score, gain`, see `published.gains`.
         spread: what the gains are divided by; `mean absolute gain` does not grow with the square of an outlier.
             `exponent`, `weights` and `spread` do not enter the `relative` definition.
+        without_benchmark, without_model: what to leave out, `none` for nothing.
     """
     kept = gains[(gains["benchmark"] != without_benchmark) & (gains["model"] != without_model)]
     pool = ["group"] if definition == "pooled" else ["model", "group"]
@@ -57,15 +58,15 @@ def _drop_down(name: str, label: str, options: list[str], value: str) -> alt.Par
     return alt.param(name=name, value=value, bind=alt.binding_select(options=options, name=f"{label} "))
 
 
-def controls(gains: pd.DataFrame) -> list[alt.Parameter]:
+def _controls(gains: pd.DataFrame) -> list[alt.Parameter]:
     """The chart's parameters, each with its drop-down or slider; they start at the definition that Table 5 follows."""
     return [
         _drop_down("definition", "definition", list(reversed(DEFINITIONS)), "pooled"),
         alt.param(name="exponent", value=0.5, bind=alt.binding_range(min=0.1, max=2.0, step=0.1, name="exponent ")),
         _drop_down("weights", "weights", ["headroom", "equal"], "headroom"),
         _drop_down("spread", "spread", list(SPREADS), "standard deviation"),
-        _drop_down("without_benchmark", "without benchmark", [NOBODY, *gains["benchmark"].unique()], NOBODY),
-        _drop_down("without_model", "without model", [NOBODY, *gains["model"].unique()], NOBODY),
+        _drop_down("without_benchmark", "without benchmark", [_NOBODY, *gains["benchmark"].unique()], _NOBODY),
+        _drop_down("without_model", "without model", [_NOBODY, *gains["model"].unique()], _NOBODY),
     ]
 
 
@@ -84,10 +85,17 @@ def index_explorer(gains: pd.DataFrame, start: pd.DataFrame, title: str, descrip
     marks |= {f"start_rank_{group}": wide[group].rank(ascending=False) for group in OUTSIDE}
     columns = ["model", "method", "group", "benchmark", "base_score", "gain"]
     data = gains[columns].merge(pd.DataFrame(marks), left_on="model", right_index=True)
-    who = ["model", "method", *marks]
+    panels = [_panel(_indices(data, ["model", "method", *marks]), group) for group in OUTSIDE]
+    chart = alt.vconcat(*panels, title=title).add_params(*_controls(gains))
+    return chart.properties(description=description).resolve_scale(color="shared")
+
+
+def _indices(gains: pd.DataFrame, keys: list[str]) -> alt.Chart:
+    """The columns `math`, `other` and `non` of every model by the controls' choices, computed in the browser."""
     own = "definition == 'per_model'"
-    computed = (
-        alt.Chart(data)
+    return (
+        # 1. What the controls leave in, and how far its gains spread.
+        alt.Chart(gains)
         .transform_filter("datum.benchmark != without_benchmark && datum.model != without_model")
         .transform_calculate(size="abs(datum.gain)")
         .transform_joinaggregate(own_sd="stdev(gain)", own_size="mean(size)", groupby=["model", "group"])
@@ -96,6 +104,7 @@ def index_explorer(gains: pd.DataFrame, start: pd.DataFrame, title: str, descrip
             sigma=f"spread == 'none' ? 1 : spread == 'standard deviation' ? ({own} ? datum.own_sd : datum.pool_sd)"
             f" : ({own} ? datum.own_size : datum.pool_size)"
         )
+        # 2. Each benchmark's term: its weight times the signed power of its gain, or its gain relative to its base.
         .transform_calculate(
             root="(datum.gain < 0 ? -1 : 1) * pow(datum.size / datum.sigma, exponent)",
             weight="definition == 'relative' || weights == 'equal' ? 1 : 100 - datum.base_score",
@@ -103,19 +112,18 @@ def index_explorer(gains: pd.DataFrame, start: pd.DataFrame, title: str, descrip
         .transform_calculate(
             term="definition == 'relative' ? datum.gain / datum.base_score : datum.weight * datum.root"
         )
+        # 3. The weighted mean of each model and group, and a column for each group.
         .transform_aggregate(
-            terms="sum(term)", weight="sum(weight)", least_base="min(base_score)", groupby=[*who, "group"]
+            terms="sum(term)", weight="sum(weight)", least_base="min(base_score)", groupby=[*keys, "group"]
         )
         .transform_filter("definition != 'relative' || datum.least_base > 0")  # nothing is relative to zero
         .transform_calculate(index="datum.terms / datum.weight")
-        .transform_pivot("group", value="index", groupby=who)
+        .transform_pivot("group", value="index", groupby=keys)
     )
-    panels = [_panel(computed, group) for group in OUTSIDE]
-    chart = alt.vconcat(*panels, title=title).add_params(*controls(gains))
-    return chart.properties(description=description).resolve_scale(color="shared")
 
 
 def _panel(computed: alt.Chart, group: str) -> alt.LayerChart:
+    """The models ranked by their index on a group, best first."""
     ranked = (
         computed.transform_calculate(index=f"100 * datum.{group} / datum.math", stable="datum.math > 0")
         .transform_filter("isValid(datum.index) && isFinite(datum.index)")
@@ -129,12 +137,7 @@ def _panel(computed: alt.Chart, group: str) -> alt.LayerChart:
         x=value,
         color=method_colour(),
         opacity=alt.condition("datum.stable", alt.value(0.9), alt.value(0.3)),
-        tooltip=[
-            "model",
-            "method",
-            alt.Tooltip("index:Q", format=".1f"),
-            alt.Tooltip("label:N", title="rank (start)"),
-        ],
+        tooltip=["model", "method", *numbers(["index"], ".1f"), alt.Tooltip("label:N", title="rank (start)")],
     )
     before = shared.mark_tick(thickness=2, color="#555555").encode(x=f"start_{group}:Q")
     width = WIDTH - 260

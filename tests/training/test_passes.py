@@ -1,0 +1,42 @@
+"""An update's passes by length give what TRL's one pass over padded rows gives."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from test_objective import trainer_for
+from trl import GRPOTrainer
+
+
+def padded_batch(tokenizer, lengths: list[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Random prompts (padded left) and completions (padded right) of these lengths: ids, mask, completion width."""
+    before, after = (max(column) for column in zip(*lengths, strict=True))
+    ids = torch.full((len(lengths), before + after), tokenizer.pad_token_id)
+    mask = torch.zeros_like(ids)
+    for row, (prompt, completion) in enumerate(lengths):
+        own = slice(before - prompt, before + completion)
+        ids[row, own] = torch.randint(3, len(tokenizer), (prompt + completion,))
+        mask[row, own] = 1
+    return ids, mask, after
+
+
+@pytest.mark.parametrize("lengths", [[(4, 9), (7, 1), (2, 30), (5, 12), (9, 12), (3, 2)], [(4, 3)], [(2, 0), (3, 4)]])
+@pytest.mark.parametrize("grad", [True, False])
+def test_passes_by_length_give_the_same(lengths, grad, tmp_path):
+    trainer = trainer_for("on-policy RL", tmp_path)
+    model = trainer.model.double().eval()
+    torch.manual_seed(0)
+    ids, mask, width = padded_batch(trainer.processing_class, lengths)
+    found = {}
+    for name, own in {"ours": type(trainer), "TRL's": GRPOTrainer}.items():
+        model.zero_grad()
+        with nullcontext() if grad else torch.no_grad():
+            logps, entropies, _ = own._get_per_token_logps_and_entropies(
+                trainer, model, ids, mask, width, compute_entropy=True
+            )
+        if grad:
+            (logps * mask[:, -width:]).sum().backward()
+        weights = model.base_model.layers[0].mlp.up_proj.weight
+        found[name] = [logps * mask[:, -width:], entropies * mask[:, -width:], weights.grad]
+    for ours, theirs in zip(*found.values(), strict=True):
+        assert ours is theirs is None or torch.allclose(ours, theirs, atol=1e-5)  # TRL makes logits in float32
