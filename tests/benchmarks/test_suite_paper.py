@@ -143,6 +143,7 @@ def test_every_task_file_says_where_it_is_from():
         assert "version" in text, path.name
 
 
+@pytest.mark.slow
 def test_gold_wrong_and_garbled_answers(base, tmp_path, isolated):
     found = {}
     for name, write in {"gold": gold_answer, "wrong": wrong_answer}.items():

@@ -135,7 +135,6 @@ def test_unknown_names_are_refused():
         next(problems("sums", "test", 0))
 
 
-@pytest.mark.slow
 def test_the_base_is_fair(base, tmp_path):
     """On validation questions: room to gain and to lose in every group. The evaluation split is the study's alone."""
     from mathtransfer.benchmarks import evaluate, questions
