@@ -29,7 +29,7 @@ from transformers import (
 
 from mathtransfer import GROUPS, report
 from mathtransfer.__main__ import main
-from mathtransfer.benchmarks import evaluate
+from mathtransfer.benchmarks import evaluate, questions
 from mathtransfer.models import checkpoints, engines
 from mathtransfer.pages import charts
 
@@ -173,8 +173,8 @@ def test_the_command_line_on_the_miniature(base, tmp_path):
     assert manifest["notebook"] == "report" and manifest["parameters"]["tuned"] == tuned
 
     engine = engines.Transformers(*base)
-    parts = evaluate.questions("miniature", list(GROUPS), evaluate.Asking(n=3), base[1], engine.budget)
-    scores, _ = evaluate.evaluate(engine, parts, seed=0, folder=tmp_path / "completions")
+    tasks = questions.tasks("miniature", list(GROUPS), questions.Selection(n=3), base[1], engine.budget)
+    scores, _ = evaluate.evaluate(engine, tasks, seed=0, folder=tmp_path / "completions")
     scores = scores[scores["metric"] == "accuracy"]
     gains = pd.DataFrame(data["gains"]).set_index("benchmark")
     assert gains["base_score"].to_dict() == pytest.approx(scores.set_index("benchmark")["value"].to_dict())

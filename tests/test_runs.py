@@ -319,7 +319,7 @@ def test_templates_are_sources_of_what_fills_them():
 
 @pytest.fixture
 def copied_base(tmp_path):
-    return shutil.copytree(checkpoints.MINIATURE_BASE, tmp_path / "model")
+    return shutil.copytree(checkpoints.resolve("miniature"), tmp_path / "model")
 
 
 def test_model_folders_are_checked(copied_base):

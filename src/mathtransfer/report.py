@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from mathtransfer import GROUPS, runs
-from mathtransfer.benchmarks import evaluate
+from mathtransfer.benchmarks import questions
+from mathtransfer.benchmarks.evaluate import evaluate
 from mathtransfer.claims import transfer
 from mathtransfer.drift import summaries
 from mathtransfer.drift.comparison import Comparison, compare
@@ -54,7 +55,7 @@ def run(
         raise ValueError("scores need a suite: name one, or leave scores out")
     chosen = _choose_prompts(prompts, suite, n)
     for model in (base, tuned):
-        checkpoints.check_checkpoint(checkpoints.resolve(model))
+        checkpoints.resolve(model)  # refuses what is no checkpoint
     asked = {"base": base, "tuned": tuned, "prompts": prompts, "suite": suite, "n": n, "scores": scores, **settings}
     with runs.run_folder(out, "report", asked, base_fingerprint=checkpoints.fingerprint(base)) as folder:
         found = compare(base, tuned, chosen, **settings)
@@ -108,7 +109,7 @@ def _choose_prompts(file: str, suite: str, n: int) -> pd.DataFrame:
     """
     if bool(file) == bool(suite):
         raise ValueError("name either a suite or a text file of prompts, and not both")
-    return _read_prompts(file) if file else evaluate.prompts(suite, list(GROUPS), evaluate.Asking(n=n))
+    return _read_prompts(file) if file else questions.prompts(suite, list(GROUPS), questions.Selection(n=n))
 
 
 # --- what was measured, summed up
@@ -142,9 +143,9 @@ def _scores(base: str, tuned: str, suite: str, prompts: pd.DataFrame, seed: int)
     answers = []
     for name, model in {"base": base, "tuned": tuned}.items():
         engine = engines.Transformers(checkpoints.load_model(model), tokenizer)
-        parts = evaluate.questions(suite, list(GROUPS), evaluate.Asking(n=n), tokenizer, engine.budget)
+        tasks = questions.tasks(suite, list(GROUPS), questions.Selection(n=n), tokenizer, engine.budget)
         with tempfile.TemporaryDirectory() as unfinished:
-            _, samples = evaluate.evaluate(engine, parts, seed=seed, folder=Path(unfinished))
+            _, samples = evaluate(engine, tasks, seed=seed, folder=Path(unfinished))
         mean = samples.groupby(["group", "benchmark", "question"], sort=False)["score"].mean().reset_index()
         answers.append(mean.assign(model=name, value=100.0 * mean["score"]))
     answers = pd.concat(answers, ignore_index=True)[["model", "group", "benchmark", "question", "value"]]

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from mathtransfer.benchmarks import evaluate, grades
-from mathtransfer.benchmarks.miniature import correct, extract
+from mathtransfer.benchmarks import evaluate, questions
+from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, WRONG
+from mathtransfer.benchmarks.pool import BENCHMARKS
 from mathtransfer.miniature.families import FAMILIES
 from mathtransfer.models import engines
 from mathtransfer.paper import reported
@@ -26,23 +27,22 @@ from mathtransfer.paper import reported
     ],
 )
 def test_extraction(completion, expected):
-    assert extract(completion) == expected
-
-
-def test_an_empty_answer_is_never_right():
-    assert not correct("steps : 3 + 4", "7")
+    """Word for word; an answer that is missing is never right."""
+    for gold in (expected or "7", "8"):
+        status = NO_ANSWER if not expected else CORRECT if gold == expected else WRONG
+        assert BENCHMARKS["miniature"].grade(completion, gold, False, "strict")[::2] == (status, expected)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
 def test_decoding_is_that_of_the_counterpart(family):
     benchmark = reported.table("benchmarks").set_index("benchmark").loc[family.counterpart]
-    folder = evaluate.SUITES / "miniature"
-    task = (folder / f"{family.name}.yaml").read_text()
-    included = task.split("include: ")[1].split()[0]
+    folder = questions.SUITES / "miniature"
+    text = (folder / f"{family.name}.yaml").read_text()
+    included = text.split("include: ")[1].split()[0]
     settings = (folder / included).read_text().replace("!function ", "")
     arguments = yaml.safe_load(settings)
     sampled = benchmark["decoding"] != "greedy"
-    assert f"tag: {family.group}" in task
+    assert f"tag: {family.group}" in text
     assert arguments["generation_kwargs"]["do_sample"] == sampled
     assert (arguments["repeats"] > 1) == sampled
     if sampled:
@@ -53,7 +53,7 @@ def test_decoding_is_that_of_the_counterpart(family):
 def test_standard_error_of_a_share():
     """Over questions, not completions: two completions of each of 100 questions, both right or both wrong."""
     right = pd.Series(([1.0] * 30 + [0.0] * 70) * 2)
-    value, stderr = evaluate.summarise(right, pd.Series(1, index=right.index), pd.Series([*range(100)] * 2))
+    value, stderr = evaluate._summarise(right, pd.Series(1, index=right.index), pd.Series([*range(100)] * 2))
     assert value == pytest.approx(30.0)
     assert stderr == pytest.approx(100 * math.sqrt(0.3 * 0.7 / 99))
 
@@ -63,28 +63,27 @@ def test_standard_error_of_a_share_of_instructions():
     rng = np.random.default_rng(0)
     asked = rng.integers(1, 4, 400)
     followed = rng.binomial(asked, rng.uniform(0.2, 0.9, 400))
-    value, stderr = evaluate.summarise(pd.Series(followed / asked), pd.Series(asked), pd.Series(range(400)))
+    value, stderr = evaluate._summarise(pd.Series(followed / asked), pd.Series(asked), pd.Series(range(400)))
     assert value == pytest.approx(100 * followed.sum() / asked.sum())
     drawn = rng.integers(0, 400, (4000, 400))
     assert stderr == pytest.approx(100 * (followed[drawn].sum(1) / asked[drawn].sum(1)).std(), rel=0.05)
 
 
-def test_a_benchmark_of_parts_scores_their_mean():
+def test_a_benchmark_of_several_tasks_scores_their_mean():
     rows = [("a", 0, 1.0), ("a", 1, 1.0), ("a", 2, 0.0), ("b", 0, 1.0), ("b", 1, 0.0)]
-    samples = pd.DataFrame(rows, columns=["part", "question", "score"]).assign(
-        group="other", benchmark="x", asked=1, published_score=0.0, status=grades.CORRECT, finished=True
+    samples = pd.DataFrame(rows, columns=["task", "question", "score"]).assign(
+        group="other", benchmark="x", asked=1, published_score=0.0, status=CORRECT, finished=True
     )
-    row = evaluate.scores(samples).set_index("metric").loc["accuracy"]
+    row = evaluate._scores(samples).set_index("metric").loc["accuracy"]
     assert row["value"] == pytest.approx(100 * (2 / 3 + 1 / 2) / 2) and row["n"] == 5
     variances = [np.var([1, 1, 0], ddof=1) / 3, np.var([1, 0], ddof=1) / 2]
     assert row["stderr"] == pytest.approx(100 * math.sqrt(sum(variances)) / 2)
 
 
 def answers(base, folder, groups, n, seed=0, batch_size=64):
-    asking = evaluate.Asking(split="validation", n=n)
     engine = engines.Transformers(*base, batch_size)
-    parts = evaluate.questions("miniature", groups, asking, base[1], engine.budget)
-    return evaluate.evaluate(engine, parts, seed=seed, folder=folder)
+    tasks = questions.tasks("miniature", groups, questions.Selection("validation", n), base[1], engine.budget)
+    return evaluate.evaluate(engine, tasks, seed=seed, folder=folder)
 
 
 def test_every_completion_is_kept_and_adds_up_to_the_scores(base, tmp_path):
@@ -94,7 +93,7 @@ def test_every_completion_is_kept_and_adds_up_to_the_scores(base, tmp_path):
     assert set(scores["group"]) == {"math", "non"} and (scores["n"] == 8).all()
     counts = samples.groupby("benchmark").size()
     assert counts["sums"] == 24 and counts["boxes"] == 8
-    right = [extract(c) == a for c, a in zip(samples["completion"], samples["answer"], strict=True)]
+    right = [c.endswith(f"answer {a}") for c, a in zip(samples["completion"], samples["answer"], strict=True)]
     recomputed = 100 * samples.assign(right=right).groupby("benchmark")["right"].mean()
     for metric in ("accuracy", "accuracy as published"):
         own = scores[scores["metric"] == metric].set_index("benchmark")["value"]
@@ -113,6 +112,6 @@ def test_greedy_completions_are_transformers_own(base, tmp_path):
 
 def test_unknown_suite_and_group_are_refused():
     with pytest.raises(ValueError, match="unknown suite 'mini': expected one of miniature, paper"):
-        evaluate.check_suite("mini", ["math"])
+        questions.check_suite("mini", ["math"])
     with pytest.raises(ValueError, match="unknown group maths: expected math, other, non"):
-        evaluate.check_suite("miniature", ["maths"])
+        questions.check_suite("miniature", ["maths"])

@@ -1,7 +1,7 @@
 """The suite `paper`: gold answers score 100%, wrong ones 0%, garbled ones are format failures, whoever wrote the rows.
 
 An engine that knows the answers stands in for a model; everything else is what a real run does. The rows are the
-package's own examples and, where there is a folder of them, the benchmarks' own.
+package's own examples and, if there is a folder of them, the benchmarks' own.
 """
 
 import json
@@ -14,12 +14,14 @@ import pandas as pd
 import pytest
 
 from mathtransfer import GROUPS
-from mathtransfer.benchmarks import evaluate, graders, sources
+from mathtransfer.benchmarks import evaluate, questions
+from mathtransfer.benchmarks.choices import gpqa_row
 from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, WRONG
+from mathtransfer.benchmarks.pool import BENCHMARKS
 from mathtransfer.models import engines, hub
 from mathtransfer.paper import released, reported
 
-SUITE = evaluate.SUITES / "paper"
+SUITE = questions.SUITES / "paper"
 EXAMPLES = SUITE / "examples"
 DATA_ROOT = Path(os.environ.get("DATA_ROOT", "data"))
 PROGRAMS = {
@@ -40,17 +42,17 @@ class Knowing:
     """An engine that answers the prompts of one evaluation in order: `write` from the requests, or the best choice."""
 
     tokenizer: object
-    parts: list
+    tasks: list
     write: object
     budget: int = 10**9
 
     def __post_init__(self):
-        self.requests = iter([request for part in self.parts if not part.choices for request in part.requests])
+        self.requests = iter([request for task in self.tasks if not task.choices for request in task.requests])
         self.golds = iter(
             [
                 i == request.gold
-                for part in self.parts
-                for request, own in zip(part.requests, part.choices or [[]] * len(part.requests), strict=True)
+                for task in self.tasks
+                for request, own in zip(task.requests, task.choices or [[]] * len(task.requests), strict=True)
                 for i in range(len(own))
             ]
         )
@@ -98,11 +100,11 @@ def wrong_answer(gold) -> str:
 
 
 def run(base, folder, root, write, groups=GROUPS, run_code=False, keep=None, n=None):
-    asking = evaluate.Asking(n=n, data_root=str(root), run_code=run_code)
-    parts = [
-        part for part in evaluate.questions("paper", list(groups), asking, base[1], 10**9) if keep is None or keep(part)
+    selection = questions.Selection(n=n, data_root=str(root), run_code=run_code)
+    tasks = [
+        task for task in questions.tasks("paper", list(groups), selection, base[1], 10**9) if keep is None or keep(task)
     ]
-    return evaluate.evaluate(Knowing(base[1], parts, write), parts, seed=0, folder=folder)
+    return evaluate.evaluate(Knowing(base[1], tasks, write), tasks, seed=0, folder=folder)
 
 
 def by_metric(scores) -> pd.DataFrame:
@@ -113,27 +115,27 @@ def by_metric(scores) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def example_parts(base):
-    return evaluate.questions("paper", GROUPS, evaluate.Asking(data_root=str(EXAMPLES), run_code=True), base[1], 10**9)
+def example_tasks(base):
+    return questions.tasks("paper", GROUPS, questions.Selection(data_root=str(EXAMPLES), run_code=True), base[1], 10**9)
 
 
-def test_the_suite_is_the_papers(example_parts):
+def test_the_suite_is_the_papers(example_tasks):
     """Benchmarks, groups, number of samples and decoding are those of Appendix A.3.4 and A.3.5."""
     expected = reported.table("benchmarks").set_index("benchmark")
-    assert {(part.benchmark, part.group) for part in example_parts} == set(expected["group"].items())
-    for part in example_parts:
-        row = expected.loc[part.benchmark]
-        assert len({request.sample for request in part.requests}) == row["samples"]
-        sampled = (part.decoding.temperature, part.decoding.top_p) == (0.6, 0.95)
-        assert sampled == (row["decoding"] != "greedy") and (sampled or part.decoding.temperature == 0)
-    assert len({part.name for part in example_parts if part.benchmark == "acpbench_mcq"}) == 7
-    assert len({part.name for part in example_parts if part.benchmark == "halueval"}) == 3
+    assert {(task.benchmark, task.group) for task in example_tasks} == set(expected["group"].items())
+    for task in example_tasks:
+        row = expected.loc[task.benchmark]
+        assert len({request.sample for request in task.requests}) == row["samples"]
+        sampled = (task.decoding.temperature, task.decoding.top_p) == (0.6, 0.95)
+        assert sampled == (row["decoding"] != "greedy") and (sampled or task.decoding.temperature == 0)
+    assert len({task.name for task in example_tasks if task.benchmark == "acpbench_mcq"}) == 7
+    assert len({task.name for task in example_tasks if task.benchmark == "halueval"}) == 3
 
 
 def test_every_task_file_says_where_it_is_from():
     for path in SUITE.glob("[a-z]*.yaml"):
         if "halueval_" in path.name:
-            continue  # parts: see halueval.yaml
+            continue  # see halueval.yaml
         text = path.read_text()
         comment = " ".join(line[2:] for line in text.splitlines() if line.startswith("# "))
         assert re.search(r"licen[cs]e|Apache|CC |CDLA|MIT", comment), path.name
@@ -141,6 +143,7 @@ def test_every_task_file_says_where_it_is_from():
         assert "version" in text, path.name
 
 
+@pytest.mark.slow
 def test_gold_wrong_and_garbled_answers(base, tmp_path, isolated):
     found = {}
     for name, write in {"gold": gold_answer, "wrong": wrong_answer}.items():
@@ -155,7 +158,7 @@ def test_gold_wrong_and_garbled_answers(base, tmp_path, isolated):
     assert (as_published.drop(below) == 100).all() and as_published[list(below)].to_dict() == below
     assert (found["wrong"][["accuracy", "accuracy as published", "no answer"]] == 0).all(axis=None)
     for number, text in enumerate(("", " \n", GARBLED)):
-        written = lambda part: not part.choices  # noqa: E731
+        written = lambda task: not task.choices  # noqa: E731
         scores, samples = run(base, tmp_path / str(number), EXAMPLES, lambda _, t=text: t, run_code=True, keep=written)
         assert set(samples["status"]) == {NO_ANSWER}
         assert (by_metric(scores)["no answer"] == 100).all()
@@ -164,7 +167,7 @@ def test_gold_wrong_and_garbled_answers(base, tmp_path, isolated):
 
 def test_thinking_is_stripped_but_not_as_published(base, tmp_path):
     """An answer in thought alone is none; one after it counts, though the harness reads the thought's first line."""
-    keep = lambda part: part.benchmark == "halueval"  # noqa: E731
+    keep = lambda task: task.benchmark == "halueval"  # noqa: E731
     _, samples = run(base, tmp_path / "a", EXAMPLES, lambda g: f"No... or Yes\nhm</think>\n{g}", ["non"], keep=keep)
     assert (samples["status"] == CORRECT).all() and (samples["published_status"] == NO_ANSWER).all()
     _, samples = run(base, tmp_path / "b", EXAMPLES, lambda g: f"<think>{g.capitalize()}", ["non"], keep=keep)
@@ -172,8 +175,8 @@ def test_thinking_is_stripped_but_not_as_published(base, tmp_path):
 
 
 def test_code_runs_only_when_asked_for(base, capsys):
-    parts = evaluate.questions("paper", ["other"], evaluate.Asking(data_root=str(EXAMPLES)), base[1], 10**9)
-    assert "livecodebench_v2" not in {part.benchmark for part in parts}
+    tasks = questions.tasks("paper", ["other"], questions.Selection(data_root=str(EXAMPLES)), base[1], 10**9)
+    assert "livecodebench_v2" not in {task.benchmark for task in tasks}
     assert (
         "livecodebench_v2 is left out: it runs code that the model wrote; set run_code to True"
         in capsys.readouterr().out
@@ -190,8 +193,9 @@ def test_code_runs_only_when_asked_for(base, capsys):
     ],
 )
 def test_choices_by_both_readings(response, status, published_status):
-    grade = [graders.grade_choice(response, "D", False, reading)["status"] for reading in ("strict", "harness")]
-    assert grade == [status, published_status]
+    grade = BENCHMARKS["gpqa_diamond"].grade
+    assert grade(response, "D", False, "strict").status == status
+    assert grade(response, "D", False, "harness").status == published_status
 
 
 @pytest.mark.parametrize(
@@ -205,13 +209,14 @@ def test_choices_by_both_readings(response, status, published_status):
     ],
 )
 def test_planning_by_both_readings(response, status, published_status):
-    grade = [graders.grade_planning(response, "D", False, reading)["status"] for reading in ("strict", "harness")]
-    assert grade == [status, published_status]
+    grade = BENCHMARKS["acpbench_mcq"].grade
+    assert grade(response, "D", False, "strict").status == status
+    assert grade(response, "D", False, "harness").status == published_status
 
 
 def test_the_right_choice_of_gpqa_is_always_d_as_published():
     rows = [{"Question": "q", "Correct Answer": "r", **{f"Incorrect Answer {i}": str(i) for i in (1, 2, 3)}}]
-    assert sources.PREPARE["gpqa"](rows[0]) == {"Question": "q", "options": "A) 2, B) 1, C) 3, D) r", "answer": "D"}
+    assert gpqa_row(rows[0]) == {"Question": "q", "options": "A) 2, B) 1, C) 3, D) r", "answer": "D"}
 
 
 def test_bad_rows_are_refused(base, tmp_path):
@@ -221,22 +226,22 @@ def test_bad_rows_are_refused(base, tmp_path):
     def refused(text, message):
         (root / "math500.jsonl").write_text(text)
         with pytest.raises(ValueError, match=message):
-            evaluate.questions("paper", ["math"], evaluate.Asking(data_root=str(tmp_path)), base[1], 10**9)
+            questions.tasks("paper", ["math"], questions.Selection(data_root=str(tmp_path)), base[1], 10**9)
 
     refused('{"problem": "1 + 1"}\n', "row 0 of math500.jsonl lacks the field answer; it has problem")
     refused('{"problem": "1 + 1", "answer": "2"}\n{"problem": "2", "answer": null}\n', "row 1 of math500.jsonl lacks")
     refused("nothing\n", "row 0 of math500.jsonl is no JSON")
     (root / "math500.jsonl").unlink()
     with pytest.raises(FileNotFoundError, match=r"math500\.jsonl: give a data_root with benchmarks/math500\.jsonl"):
-        evaluate.questions("paper", ["math"], evaluate.Asking(data_root=str(tmp_path)), base[1], 10**9)
+        questions.tasks("paper", ["math"], questions.Selection(data_root=str(tmp_path)), base[1], 10**9)
     (root / "coqa_dev.jsonl").write_text('{"story": "x", "questions": "y", "answers": []}\n')
     with pytest.raises(ValueError, match=r"row 0 of coqa_dev\.jsonl is malformed: "):
-        evaluate.questions("paper", ["non"], evaluate.Asking(data_root=str(tmp_path)), base[1], 10**9)
+        questions.tasks("paper", ["non"], questions.Selection(data_root=str(tmp_path)), base[1], 10**9)
 
 
 def test_a_prompt_that_fills_the_budget_is_refused(base):
     with pytest.raises(ValueError, match=r"prompt 0 has \d+ tokens and the budget for prompt and completion is 5"):
-        evaluate.questions("paper", ["math"], evaluate.Asking(data_root=str(EXAMPLES)), base[1], 5)
+        questions.tasks("paper", ["math"], questions.Selection(data_root=str(EXAMPLES)), base[1], 5)
 
 
 def test_the_hub_is_asked_for_the_recorded_commit(base, monkeypatch):
@@ -257,21 +262,20 @@ def test_the_hub_is_asked_for_the_recorded_commit(base, monkeypatch):
         if data_files:
             repository, revision = re.match(r"hf://datasets/(.+)@(\w+)/", data_files[0]).groups()
         asked.append((repository, revision))
-        part = f"halueval_{config}.jsonl" if "HaluEval" in repository else files[repository]
-        return [row for row in rows[part]]
+        return list(rows[f"halueval_{config}.jsonl" if "HaluEval" in repository else files[repository]])
 
     monkeypatch.setattr(hub, "resolve_commit", lambda repository, revision, kind: f"{kind}{len(repository)}")
     monkeypatch.setattr("datasets.load_dataset", load)
-    parts = evaluate.questions("paper", GROUPS, evaluate.Asking(run_code=True), base[1], 10**9)
-    assert {part.source for part in parts} == {f"{name}@{commit}" for name, commit in asked}
-    assert all(commit == f"dataset{len(name)}" for name, commit in asked) and len(asked) == len(parts)
+    tasks = questions.tasks("paper", GROUPS, questions.Selection(run_code=True), base[1], 10**9)
+    assert {task.source for task in tasks} == {f"{name}@{commit}" for name, commit in asked}
+    assert all(commit == f"dataset{len(name)}" for name, commit in asked) and len(asked) == len(tasks)
 
 
 # --- the benchmarks' own rows
 
 HAVE = {
-    part: DATA_ROOT / "benchmarks" / file
-    for part, file in {
+    benchmark: DATA_ROOT / "benchmarks" / file
+    for benchmark, file in {
         "math500": "math500.jsonl",
         "aime24": "aime24.jsonl",
         "aime25": "aime25.jsonl",
@@ -289,7 +293,7 @@ HAVE = {
 
 @pytest.fixture(scope="module")
 def own_data(tmp_path_factory):
-    """The benchmarks' own files, with the package's examples where there is none.
+    """The benchmarks' own files, with the package's examples if there is none.
 
     Of IFEval, the prompts that we can answer; of LiveCodeBench, another release's problems, twelve of either kind.
     """
@@ -310,10 +314,11 @@ def own_data(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_gold_and_wrong_answers_to_the_benchmarks_own_questions(base, tmp_path, own_data, group, isolated):
     """All rows of every file, through what a real run does."""
-    keep = lambda part: part.benchmark in HAVE  # noqa: E731
+    keep = lambda task: task.benchmark in HAVE  # noqa: E731
     scores, samples = run(base, tmp_path / "gold", own_data, gold_answer, [group], run_code=True, keep=keep)
     found = by_metric(scores)
     assert (found["accuracy"] == 100).all(), samples[samples["status"] != CORRECT]
@@ -324,7 +329,7 @@ def test_gold_and_wrong_answers_to_the_benchmarks_own_questions(base, tmp_path, 
     scores, samples = run(base, tmp_path / "wrong", own_data, wrong_answer, [group], run_code=True, keep=keep)
     assert (by_metric(scores)[["accuracy", "accuracy as published"]] == 0).all(axis=None)
     assert set(samples["status"]) == {WRONG}
-    keep_written = lambda part: keep(part) and not part.choices  # noqa: E731
+    keep_written = lambda task: keep(task) and not task.choices  # noqa: E731
     scores, samples = run(
         base, tmp_path / "none", own_data, lambda _: GARBLED, [group], run_code=True, keep=keep_written
     )
@@ -334,6 +339,7 @@ def test_gold_and_wrong_answers_to_the_benchmarks_own_questions(base, tmp_path, 
 # --- the authors' released generations as completions
 
 
+@pytest.mark.slow
 def test_released_generations_score_as_in_their_chapter(base, tmp_path):
     """The same responses, through a model's evaluation: the grades that the released-generations chapter records."""
     try:
@@ -352,7 +358,7 @@ def test_released_generations_score_as_in_their_chapter(base, tmp_path):
         samples_each = 3 if benchmark == "math500" else 1
         outputs = iter([text for text in own["response"] for _ in range(samples_each)])
         group = "math" if benchmark == "math500" else "non"
-        keep = lambda part, name=benchmark: part.benchmark == name  # noqa: E731
+        keep = lambda task, name=benchmark: task.benchmark == name  # noqa: E731
         scores, samples = run(base, root / "runs", root, lambda _, o=outputs: next(o), [group], keep=keep)
         graded = recorded[(recorded["model"] == model) & (recorded["benchmark"] == benchmark)]
         found = by_metric(scores).loc[benchmark]

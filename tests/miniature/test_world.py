@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mathtransfer.miniature import corpus, facts, traces, vocabulary
-from mathtransfer.miniature.families import FAMILIES, SPLITS, chance_level, distinct_problems, problems, split_of
+from mathtransfer.miniature.families import FAMILIES, SPLITS, _split_of, chance_level, distinct_problems, problems
 from mathtransfer.paper import reported
 
 REASONING = [name for name, family in FAMILIES.items() if family.group != "non"]
@@ -42,10 +42,11 @@ def test_pretraining_documents_ask_nothing_that_is_held_out():
 
 def test_names_and_wordings_do_not_hide_a_problem_from_its_split():
     """Two questions with the same numbers are the same problem, whoever has the boxes."""
-    drawn = [FAMILIES["boxes"].draw(random.Random(seed)) for seed in range(20_000)]
+    rng = random.Random(0)
+    drawn = [FAMILIES["boxes"].draw(rng) for _ in range(20_000)]
     by_key = {}
     for problem in drawn:
-        by_key.setdefault(problem.key, set()).add(split_of("boxes", problem))
+        by_key.setdefault(problem.key, set()).add(_split_of("boxes", problem))
     assert all(len(splits) == 1 for splits in by_key.values())
 
 
@@ -55,8 +56,8 @@ def test_everything_is_in_the_vocabulary():
     texts = [f"{prompt} {response}" for prompt, response in itertools.islice(corpus.documents(3), 20_000)]
     for name in REASONING:
         texts += [f"{p.question} {traces.thinking(p, rng)}" for p in distinct_problems(name, "evaluation", 200, 0)]
-    for text in texts:
-        assert tokenizer.unk_token_id not in tokenizer(text).input_ids, text
+    for text, ids in zip(texts, tokenizer(texts).input_ids, strict=True):
+        assert tokenizer.unk_token_id not in ids, text
     assert tokenizer.decode(tokenizer(texts[0]).input_ids) == " ".join(texts[0].split())
 
 
@@ -122,7 +123,7 @@ def test_yes_and_no_families_are_balanced():
 def test_sft_and_rl_train_on_the_same_problems():
     once, again = traces.mathematics(50, seed=0), traces.mathematics(50, seed=0)
     assert [p.question for _, p in once] == [p.question for _, p in again]
-    assert {split_of(family, p) for family, p in once} == {"posttrain"}
+    assert {_split_of(family, p) for family, p in once} == {"posttrain"}
 
 
 def test_unknown_names_are_refused():
@@ -132,15 +133,16 @@ def test_unknown_names_are_refused():
         next(problems("sums", "test", 0))
 
 
+@pytest.mark.slow
 def test_the_base_is_fair(base, tmp_path):
     """On validation questions: room to gain and to lose in every group. The evaluation split is the study's alone."""
-    from mathtransfer.benchmarks import evaluate
+    from mathtransfer.benchmarks import evaluate, questions
     from mathtransfer.models import engines
 
     engine = engines.Transformers(*base, batch_size=200)
-    asking = evaluate.Asking(split="validation", n=120)
-    parts = evaluate.questions("miniature", ["math", "other", "non"], asking, base[1], engine.budget)
-    scores, _ = evaluate.evaluate(engine, parts, seed=0, folder=tmp_path)
+    selection = questions.Selection("validation", n=120)
+    tasks = questions.tasks("miniature", ["math", "other", "non"], selection, base[1], engine.budget)
+    scores, _ = evaluate.evaluate(engine, tasks, seed=0, folder=tmp_path)
     scores = scores[scores["metric"] == "accuracy"]
     means = scores.groupby("group")["value"].mean()
     assert 30 <= means["math"] <= 60

@@ -59,9 +59,13 @@ def address():
 
 
 def commits(address: str, cache, *asked: tuple) -> list[str]:
-    """What `hub.commit` gives or says for each, in a process of its own: the hub's address is read at import."""
+    """What `resolve_commit` gives or says for each, in a process of its own: the hub's address is read at import.
+
+    Nobody waits between two tries of a hub that does not answer.
+    """
     script = """
-import json, sys
+import json, sys, time
+time.sleep = lambda seconds: None
 from mathtransfer.models import hub
 for asked in json.loads(sys.argv[1]):
     try:

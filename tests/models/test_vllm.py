@@ -18,10 +18,10 @@ from test_report import byte_level, save
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from mathtransfer import GROUPS
-from mathtransfer.benchmarks import evaluate
+from mathtransfer.benchmarks import evaluate, questions
 from mathtransfer.models import checkpoints, engines, prompting
 
-EXAMPLES = evaluate.SUITES / "paper" / "examples"
+EXAMPLES = questions.SUITES / "paper" / "examples"
 GREEDY = engines.Decoding(96)
 SAMPLED = engines.Decoding(24, temperature=1.0)
 # How many completions must agree, how far log-probabilities of tokens may be apart (nats), and for which share of them.
@@ -39,7 +39,7 @@ needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason
 def both(request, tmp_path_factory):
     """Both engines with one checkpoint, and the tolerances of its type."""
     checkpoint = tmp_path_factory.mktemp("checkpoint") / "base"
-    shutil.copytree(checkpoints.MINIATURE_BASE, checkpoint)
+    shutil.copytree(checkpoints.resolve("miniature"), checkpoint)
     GenerationConfig(**SETTINGS, eos_token_id=1, pad_token_id=0).save_pretrained(checkpoint)
     plain, vllm = (
         engines.load_engine(name, str(checkpoint), dtype=request.param, options=options)
@@ -56,7 +56,7 @@ only_float32 = pytest.mark.parametrize("both", ["float32"], indirect=True)
 @pytest.fixture(scope="module")
 def prompts(base) -> list[list[int]]:
     """Prompts of all twelve families."""
-    table = evaluate.prompts("miniature", GROUPS, evaluate.Asking(split="validation", n=25))
+    table = questions.prompts("miniature", GROUPS, questions.Selection("validation", n=25))
     assert table["benchmark"].nunique() == 12
     return prompting.encode(base[1], list(table["prompt"]))
 
@@ -197,7 +197,7 @@ def unknowing(tmp_path_factory) -> str:
     """A checkpoint of the miniature's size with random weights: it reads any text, and a third of its tokens end it."""
     tokenizer = byte_level()
     config = Qwen3Config.from_pretrained(
-        checkpoints.MINIATURE_BASE,
+        checkpoints.resolve("miniature"),
         vocab_size=len(tokenizer),
         max_position_embeddings=8192,
         initializer_range=0.2,
@@ -226,7 +226,7 @@ def test_loglikelihoods_are_those_of_the_harness(unknowing):
     pairs = list(itertools.product(contexts, continuations))
     own = [
         evaluate._split(
-            engine.tokenizer, evaluate.Request(0, 0, one, prompting.encode(engine.tokenizer, [one])[0], None), other
+            engine.tokenizer, questions.Request(0, 0, one, prompting.encode(engine.tokenizer, [one])[0], None), other
         )
         for one, other in pairs
     ]
@@ -243,7 +243,7 @@ def test_loglikelihoods_are_those_of_the_harness(unknowing):
 def longer_base(tmp_path_factory) -> str:
     """The shipped base, allowed to read more than the 256 tokens it was trained on, as the paper's prompts have."""
     folder = tmp_path_factory.mktemp("longer") / "base"
-    shutil.copytree(checkpoints.MINIATURE_BASE, folder)
+    shutil.copytree(checkpoints.resolve("miniature"), folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 1200}))
     return str(folder)
@@ -264,6 +264,7 @@ def by_transformers(longer_base, tmp_path_factory):
     return evaluated(longer_base, "transformers", tmp_path_factory.mktemp("plain") / "run")
 
 
+@pytest.mark.slow
 def test_the_suite_paper_runs_whole(by_transformers):
     """Everything but model-written code."""
     scores, samples = by_transformers
@@ -273,14 +274,15 @@ def test_the_suite_paper_runs_whole(by_transformers):
 
 
 @needs_vllm
+@pytest.mark.slow
 def test_the_suite_paper_is_answered_alike_by_both(by_transformers, longer_base, tmp_path):
     """Where nothing is drawn, in every token."""
     scores, samples = evaluated(longer_base, "vllm", tmp_path / "run", engine_options=OPTIONS)
-    columns = ["part", "question", "sample"]
+    columns = ["task", "question", "sample"]
     both = samples.merge(by_transformers[1], on=columns, suffixes=("", "_plain"), validate="1:1")
     assert len(both) == len(samples) == len(by_transformers[1])
     assert set(scores["benchmark"]) == set(by_transformers[0]["benchmark"])
-    greedy = both[both.groupby("part")["sample"].transform("max") == 0]
+    greedy = both[both.groupby("task")["sample"].transform("max") == 0]
     assert greedy["benchmark"].nunique() == 7
     for _, row in greedy.iterrows():
         assert row["completion"] == row["completion_plain"] and row["finished"] == row["finished_plain"]

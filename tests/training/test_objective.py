@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mathtransfer.benchmarks.miniature import correct
 from mathtransfer.miniature import traces
 from mathtransfer.models import checkpoints
 from mathtransfer.training import objective, post_training, problems
@@ -26,6 +25,10 @@ RECIPE = {
     "trainer": {},
     "lora": {},
 }
+
+
+def correct(response: str, answer: str) -> bool:
+    return response.endswith(f"answer {answer}")
 
 
 def trainer_for(setting: str, folder: Path, teach: bool = True, **changes) -> objective.ObjectiveTrainer:

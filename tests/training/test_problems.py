@@ -212,7 +212,7 @@ def test_long_prompts_and_responses_are_left_out(tmp_path, tokenizer):
 
 @pytest.mark.slow
 def test_a_hostile_answer_is_wrong_and_the_next_is_graded():
-    with grader("math500", seconds=2) as correct:
+    with grader("math500") as correct:
         assert correct("so \\boxed{\\frac{1}{2}}", "0.5")
         assert not correct("so \\boxed{2}", "0.5")
         assert not correct("the answer is 0.5", "0.5")
@@ -238,8 +238,9 @@ def test_gold_answers_are_verified(benchmarks, name):
     problems = read_problems(str(benchmarks / f"{name}.jsonl"), None)
     table = problems.table
     assert len(table) + problems.removed["repeated"] == 1000
-    texts = pd.DataFrame({"prompt": "", "completion": "So \\boxed{" + table["answer"] + "}.", "gold": table["answer"]})
-    assert (pool.verify(texts, "math500")["status"] == CORRECT).mean() >= 0.99
+    responses = "So \\boxed{" + table["answer"] + "}."
+    answers = table.assign(benchmark="math500", response=responses, gold=table["answer"], thinks=False)
+    assert (pool.grade(answers, ["strict"])["strict"] == CORRECT).mean() >= 0.99
 
 
 def test_known_overlap(benchmarks):

@@ -229,9 +229,9 @@ def test_finished_chunks_are_not_asked_again(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         sampled(Killed(texts), problems, tmp_path / "cut", 1)
-    rest = KnownTexts(texts[engines.CHUNK :])
+    rest = KnownTexts(texts[engines._CHUNK :])
     resumed = sampled(rest, problems, tmp_path / "cut", 1)
-    assert rest.asked == [600 - engines.CHUNK]
+    assert rest.asked == [600 - engines._CHUNK]
     assert list(resumed["completion"]) == texts
     assert (resumed["status"] == rejection.VERIFIED).all()
 
@@ -264,7 +264,7 @@ def test_a_killed_notebook_goes_on_and_gives_the_same_tables(base, tmp_path):
     for row in acceptance.itertuples():
         own = table[table["source"] == row.source]
         right = own["completion"].str.rpartition("answer ")[2].str.strip() == own["answer"]
-        value, stderr = evaluate.summarise(right.astype(float), pd.Series(1, index=own.index), own["question"])
+        value, stderr = evaluate._summarise(right.astype(float), pd.Series(1, index=own.index), own["question"])
         assert (row.accepted, row.accepted_stderr) == pytest.approx((value, stderr))
     manifest = runs.read_manifest(out, "rejection")
     assert (

@@ -1,23 +1,28 @@
-"""What the task files of the miniature suite call: their data, and how a completion is scored."""
+"""The miniature's families as benchmarks: their rows, and how a completion is graded, in training and after it."""
 
 from __future__ import annotations
 
-from datasets import Dataset, DatasetDict
+from typing import TYPE_CHECKING
 
+from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, WRONG, Benchmark, Grade, all_or_nothing
 from mathtransfer.miniature.families import distinct_problems
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 
 def dataset(family: str, split: str = "evaluation", n: int = 200, seed: int = 0, **_) -> DatasetDict:
     """`n` different problems of a family. lm-evaluation-harness passes its own metadata too, which is not used here."""
+    from datasets import Dataset, DatasetDict
+
     rows = [{"question": p.question, "answer": p.answer} for p in distinct_problems(family, split, n, seed)]
     return DatasetDict({"test": Dataset.from_list(rows)})
 
 
-def extract(completion: str) -> str:
-    """The words after the last `answer`; nothing if there is none."""
-    return completion.rpartition("answer ")[2].strip() if "answer " in completion else ""
+def _grade_miniature(response: str, gold: str, thinks: bool, reading: str) -> Grade:
+    """The words after the last `answer`, compared word for word; all readings are the same."""
+    found = response.rpartition("answer ")[2].strip() if "answer " in response else ""
+    return all_or_nothing(CORRECT if found == gold else WRONG if found else NO_ANSWER, found)
 
 
-def correct(completion: str, answer: str) -> bool:
-    """Whether a completion gives the answer, word for word."""
-    return extract(completion) == answer
+BENCHMARKS = {"miniature": Benchmark(_grade_miniature, seconds=None)}

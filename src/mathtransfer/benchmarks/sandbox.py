@@ -27,21 +27,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-FINISHED, FAILED, OUT_OF_TIME, TOO_MUCH_OUTPUT = "finished", "failed", "out of time", "too much output"
-PROCESSES, OPEN_FILES = 8, 64  # threads count as processes
-OUTPUT, FOLDER = 16 * 2**20, 64 * 2**20  # bytes: standard output or any other file; the working folder as a whole
-WORKING = "/sandbox"  # not /tmp, where Python itself may be installed
-KEPT = 2000  # characters of standard error, the last ones
+FINISHED, _FAILED, _OUT_OF_TIME, _TOO_MUCH_OUTPUT = "finished", "failed", "out of time", "too much output"
+_PROCESSES, _OPEN_FILES = 8, 64  # threads count as processes
+_OUTPUT, _FOLDER = 16 * 2**20, 64 * 2**20  # bytes: standard output or any other file; the working folder as a whole
+_WORKING = "/sandbox"  # not /tmp, where Python itself may be installed
+_KEPT = 2000  # characters of standard error, the last ones
 # As root, in a mount namespace of its own: Python's folders are shown where all may enter, and root is given up.
-SHOWN = ["/sys/base_prefix", "/sys/prefix"]  # in /sys, because no Python is installed there
-AS_ROOT = f"""\
-mount -t tmpfs none /sys && mkdir {" ".join(SHOWN)} && mount --bind "$1" {SHOWN[0]} && mount --bind "$2" {SHOWN[1]} &&
+_SHOWN = ["/sys/base_prefix", "/sys/prefix"]  # in /sys, because no Python is installed there
+_AS_ROOT = f"""\
+mount -t tmpfs none /sys && mkdir {" ".join(_SHOWN)} &&
+mount --bind "$1" {_SHOWN[0]} && mount --bind "$2" {_SHOWN[1]} &&
 shift 2 && exec setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"
 """
 
 
 @dataclass(frozen=True)
-class Result:
+class _Result:
     """What a program did.
 
     Attributes:
@@ -68,7 +69,7 @@ def check_sandbox() -> None:
         raise RuntimeError(f"the sandbox for model-written code does not run Python: {result.status}, {result.stderr}")
 
 
-def run(program: str, stdin: str = "", *, seconds: float = 6.0, memory: int = 2 * 2**30) -> Result:
+def run(program: str, stdin: str = "", *, seconds: float = 6.0, memory: int = 2 * 2**30) -> _Result:
     """Run a Python program in a sandbox with this environment's packages.
 
     Args:
@@ -111,8 +112,8 @@ def run(program: str, stdin: str = "", *, seconds: float = 6.0, memory: int = 2 
             in_time = True
         finally:
             _end(process, report)
-        written, words = _read(stdout), _read(stderr)[-KEPT:]
-        is_full = os.fstat(stdout.fileno()).st_size >= OUTPUT
+        written, words = _read(stdout), _read(stderr)[-_KEPT:]
+        is_full = os.fstat(stdout.fileno()).st_size >= _OUTPUT
         exit_code = _said(report).get("exit-code")
     if in_time and exit_code is None:
         raise RuntimeError(
@@ -120,32 +121,32 @@ def run(program: str, stdin: str = "", *, seconds: float = 6.0, memory: int = 2 
             f"make user namespaces: {words.strip()}"
         )
     if not in_time:
-        status = OUT_OF_TIME
+        status = _OUT_OF_TIME
     elif is_full:
-        status = TOO_MUCH_OUTPUT
+        status = _TOO_MUCH_OUTPUT
     else:
-        status = FAILED if exit_code else FINISHED
-    return Result(status, written, words, 128 + signal.SIGKILL if exit_code is None else exit_code)
+        status = _FAILED if exit_code else FINISHED
+    return _Result(status, written, words, 128 + signal.SIGKILL if exit_code is None else exit_code)
 
 
 def _command(text: BinaryIO, report: BinaryIO, limits: list[str]) -> list[str]:
     """The command line: bubblewrap, the limits, Python and the program."""
     is_root = os.geteuid() == 0
     prefixes = [sys.base_prefix, sys.prefix]
-    sources = SHOWN if is_root else prefixes
+    sources = _SHOWN if is_root else prefixes
     system = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"]
     readable = [*zip(system, system, strict=True), *zip(sources, prefixes, strict=True)]
     return [
-        *(["unshare", "--mount", "sh", "-c", AS_ROOT, "sh", *prefixes] if is_root else []),
+        *(["unshare", "--mount", "sh", "-c", _AS_ROOT, "sh", *prefixes] if is_root else []),
         *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--new-session", "--as-pid-1"),
         *("--die-with-parent", "--json-status-fd", str(report.fileno())),
         *(argument for source, path in readable for argument in ("--ro-bind-try", source, path)),
         *("--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"),
         *("--ro-bind-data", str(text.fileno()), "/program.py"),
-        *("--size", str(FOLDER), "--tmpfs", WORKING, "--chdir", WORKING, "--remount-ro", "/"),
+        *("--size", str(_FOLDER), "--tmpfs", _WORKING, "--chdir", _WORKING, "--remount-ro", "/"),
         *("choom", "--adjust", "1000", "--"),
         # One byte of core: with none, a handler of crashes outside would still be called.
-        *("prlimit", f"--nproc={PROCESSES}", f"--nofile={OPEN_FILES}", f"--fsize={OUTPUT}", "--core=1", *limits),
+        *("prlimit", f"--nproc={_PROCESSES}", f"--nofile={_OPEN_FILES}", f"--fsize={_OUTPUT}", "--core=1", *limits),
         *(sys.executable, "-I", "-X", "utf8", "/program.py"),
     ]
 
@@ -167,4 +168,4 @@ def _said(report: BinaryIO) -> dict[str, int]:
 
 def _read(file: BinaryIO) -> str:
     file.seek(0)
-    return file.read(OUTPUT).decode(errors="replace")
+    return file.read(_OUTPUT).decode(errors="replace")

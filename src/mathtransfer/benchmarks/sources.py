@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import datasets
 from datasets import Dataset, DatasetDict
 
-from mathtransfer.benchmarks.graders import offline_ifeval
 from mathtransfer.models import hub as model_hub
-
-offline_ifeval()  # before lm-evaluation-harness loads its task, which would download the sentence splitter
 
 
 def dataset(
@@ -25,7 +21,7 @@ def dataset(
     config: str | None = None,
     data_files: list[str] | None = None,
     only: dict[str, str] | None = None,
-    prepare: str | None = None,
+    prepare: Callable[[dict], dict] | None = None,
     data_root: str = "",
     n: int | None = None,
     **_,
@@ -33,11 +29,11 @@ def dataset(
     """The first `n` rows of a benchmark. lm-evaluation-harness passes its own metadata too, which is not used here.
 
     Args:
-        hub, config, revision, hub_split: where they are on the hub; `data_files` where its loader needs them named.
+        hub, config, revision, hub_split: where they are on the hub; `data_files` names them if its loader cannot.
         data_root, file: where they are instead, if `data_root` is given: `benchmarks/<file>` in it, JSON lines.
         fields: the name of each field that the benchmark needs, and the names it goes by in the sources.
         only: values that a row must have to belong here.
-        prepare: a key of `PREPARE`.
+        prepare: makes of a row what the prompt needs.
 
     Raises:
         FileNotFoundError: the folder has no such file.
@@ -55,12 +51,12 @@ def dataset(
             continue
         if len(chosen) == n:
             break
-        chosen.append(_prepared(row, fields, PREPARE.get(prepare), f"row {number} of {file if data_root else hub}"))
+        chosen.append(_prepared(row, fields, prepare, f"row {number} of {file if data_root else hub}"))
     return DatasetDict({"test": Dataset.from_list(chosen)})
 
 
 def record(row: dict) -> dict:
-    """What a grader needs where that is the whole row."""
+    """What a grader needs if that is the whole row."""
     return row
 
 
@@ -97,43 +93,3 @@ def _prepared(row: dict, fields: dict[str, list[str]], prepare: Callable[[dict],
         return prepare(renamed) if prepare else renamed
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{where} is malformed: {type(error).__name__}: {error}") from error
-
-
-# --- benchmarks whose rows are not yet what their prompts need
-
-
-def _olympiad(row: dict) -> dict:
-    return {"question": row["question"], "answer": row["final_answer"][0]}
-
-
-def _gpqa(row: dict) -> dict:
-    """Choices in evalchemy's order, which is the same for every question."""
-    choices = [row["Correct Answer"], *(row[f"Incorrect Answer {i}"] for i in (1, 2, 3))]
-    order = [0, 1, 2, 3]
-    random.Random(42).shuffle(order)
-    options = ", ".join(f"{letter}) {choices[i]}" for letter, i in zip("ABCD", order, strict=True))
-    return {"Question": row["Question"], "options": options, "answer": "ABCD"[order.index(0)]}
-
-
-def _mc_taco(row: dict) -> dict:
-    """The label as a number, as the hub has it: 0 for no, 1 for yes."""
-    return row | {"label": {"no": 0, "yes": 1, 0: 0, 1: 1}[row["label"]]}
-
-
-def _coqa(row: dict) -> dict:
-    """Turns as columns, as the hub has them."""
-    others = {annotator: _columns(turns) for annotator, turns in (row.get("additional_answers") or {}).items()}
-    turns = {name: _columns(row[name]) for name in ("questions", "answers")}
-    return {"story": row["story"], **turns, "additional_answers": others or None}
-
-
-def _columns(turns: dict | list[dict]) -> dict[str, list]:
-    return turns if isinstance(turns, dict) else {name: [turn[name] for turn in turns] for name in turns[0]}
-
-
-PREPARE: dict[str | None, Callable[[dict], dict]] = {
-    "olympiad": _olympiad,
-    "gpqa": _gpqa,
-    "mc_taco": _mc_taco,
-    "coqa": _coqa,
-}

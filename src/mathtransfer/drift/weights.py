@@ -89,14 +89,13 @@ def _folder(model: str) -> Path:
 
     name = checkpoints.resolve(model)
     if not Path(name).is_dir():
-        checkpoints.check_checkpoint(name)  # refuses what is neither a folder nor on the hub
         name = snapshot_download(name, allow_patterns=["*.safetensors", "*.json"])
     folder = Path(name)
     index = folder / "model.safetensors.index.json"
     shards = set(json.loads(index.read_text()).get("weight_map", {}).values()) if index.is_file() else set()
     if missing := sorted(shard for shard in shards if not (folder / shard).is_file()):
         raise FileNotFoundError(f"{model} lacks {_few(missing)}, which its {index.name} names: copy all of its shards")
-    checkpoints.check_checkpoint(name)
+    checkpoints.resolve(name)  # what came from the hub is whole too
     return folder
 
 

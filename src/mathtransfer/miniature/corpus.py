@@ -18,7 +18,7 @@ STYLES = {
     "non": {"direct": 1.0},
 }
 # Documents of each kind, relative to each other.
-MIXTURE = {
+_MIXTURE = {
     **{name: 1.0 for name, family in FAMILIES.items() if family.group != "non"},
     "passage": 1.2,
     "durations": 0.4,
@@ -28,7 +28,7 @@ MIXTURE = {
 }
 
 
-def respond(problem: Problem, group: str, rng: random.Random) -> str:
+def _respond(problem: Problem, group: str, rng: random.Random) -> str:
     """A response in one of the styles of the group, drawn with the shares of `STYLES`."""
     styles = STYLES[group]
     style = rng.choices(list(styles), weights=list(styles.values()))[0]
@@ -41,7 +41,7 @@ def respond(problem: Problem, group: str, rng: random.Random) -> str:
     return traces.thinking(problem, rng)
 
 
-def fact_statements() -> list[str]:
+def _fact_statements() -> list[str]:
     """Every fact that the families ask for, as a sentence."""
     animals = [f"{facts.statement(a, r, v)} ." for (a, r), v in facts.ANIMAL_FACTS.items()]
     masses = [f"the mass of {element} is {mass} ." for element, mass in facts.MASSES.items()]
@@ -53,12 +53,12 @@ def documents(seed: int) -> Iterator[tuple[str, str]]:
     """An endless, seeded stream of (prompt, response) pairs; a statement of facts has an empty prompt."""
     rng = random.Random(f"documents|{seed}")
     streams = {name: problems(name, "pretrain", seed) for name in FAMILIES}
-    sentences = fact_statements()
-    kinds, weights = list(MIXTURE), list(itertools.accumulate(MIXTURE.values()))
+    sentences = _fact_statements()
+    kinds, weights = list(_MIXTURE), list(itertools.accumulate(_MIXTURE.values()))
     while True:
         kind = rng.choices(kinds, cum_weights=weights)[0]
         if kind == "statements":
             yield "", " ".join(rng.sample(sentences, 3))
         else:
             problem = next(streams[kind])
-            yield problem.question, respond(problem, FAMILIES[kind].group, rng)
+            yield problem.question, _respond(problem, FAMILIES[kind].group, rng)

@@ -42,7 +42,7 @@ VARIABLES = ["a", "b", "c", "d", "n", "m", "p", "q", "x", "y", "z", "w"]
 DRUGS = ["aspirin", "codeine", "digoxin", "heparin", "insulin", "lithium", "morphine", "warfarin"]
 
 # Invented masses, drawn once: numbers small enough for the products to stay below 100.
-ELEMENTS = [
+_ELEMENTS = [
     "zinc",
     "iron",
     "gold",
@@ -61,7 +61,7 @@ ELEMENTS = [
     "sulfur",
 ]
 _world = random.Random("the facts of the miniature world")
-MASSES = {element: _world.randint(2, 8) for element in ELEMENTS}
+MASSES = {element: _world.randint(2, 8) for element in _ELEMENTS}
 
 ANIMALS = [
     "fox",

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from mathtransfer.miniature import facts
 
-Calculate = Callable[[int, str, int], int]
+_Calculate = Callable[[int, str, int], int]
 
-# Twentieths of all problems, by hash: most for the base, few where a problem is only asked.
+# Twentieths of all problems, by hash: most for the base, fewer for what is learnt or asked later.
 SPLITS = {
     "pretrain": range(0, 12),
     "posttrain": range(12, 15),
@@ -33,7 +33,7 @@ class Problem:
     question: str
     key: str
     answer: str
-    solve: Callable[[Calculate], int] | None = field(default=None, compare=False)
+    solve: Callable[[_Calculate], int] | None = field(default=None, compare=False)
 
 
 def calculate(left: int, operator: str, right: int) -> int:
@@ -48,7 +48,7 @@ def calculate(left: int, operator: str, right: int) -> int:
     }[operator]()
 
 
-def worked(question: str, key: tuple, solve: Callable[[Calculate], int]) -> Problem:
+def _worked(question: str, key: tuple, solve: Callable[[_Calculate], int]) -> Problem:
     """A reasoning problem: its answer is what `solve` gives with exact arithmetic."""
     return Problem(question, " ".join(map(str, key)), str(solve(calculate)), solve)
 
@@ -56,48 +56,48 @@ def worked(question: str, key: tuple, solve: Callable[[Calculate], int]) -> Prob
 # --- mathematics -----------------------------------------------------------------------------------------------------
 
 
-def sums(rng: random.Random) -> Problem:
+def _sums(rng: random.Random) -> Problem:
     """Sums and differences of four numbers up to 39."""
     a, b, d = rng.randint(2, 39), rng.randint(2, 39), rng.randint(2, 20)
     c = rng.randint(1, a + b - 1)
-    return worked(
+    return _worked(
         f"what is {a} + {b} - {c} + {d} ?",
         (a, b, c, d),
         lambda calc: calc(calc(calc(a, "+", b), "-", c), "+", d),
     )
 
 
-def remainders(rng: random.Random) -> Problem:
+def _remainders(rng: random.Random) -> Problem:
     """The remainder of a sum."""
     a, b, m = rng.randint(5, 29), rng.randint(5, 29), rng.randint(4, 9)
-    return worked(
+    return _worked(
         f"what is the remainder of {a} + {b} divided by {m} ?",
         (a, b, m),
         lambda calc: calc(calc(a, "+", b), "mod", m),
     )
 
 
-def equations(rng: random.Random) -> Problem:
+def _equations(rng: random.Random) -> Problem:
     """Linear equations in one unknown with a whole solution."""
     a = rng.randint(2, 9)
     x = rng.randint(2, 90 // a)
     b = rng.randint(1, 99 - a * x)
     d = rng.randint(1, a * x + b - 1)
     c = a * x + b - d
-    return worked(
+    return _worked(
         f"find x if {a} * x + {b} = {c} + {d} .",
         (a, b, c, d),
         lambda calc: calc(calc(calc(c, "+", d), "-", b), "/", a),
     )
 
 
-def boxes(rng: random.Random) -> Problem:
+def _boxes(rng: random.Random) -> Problem:
     """Word problems: boxes of things, some more, and some given away."""
     k, n = rng.randint(2, 9), rng.randint(2, 9)
     m = rng.randint(1, 99 - k * n)
     g = rng.randint(1, k * n + m - 1)
     name, thing = rng.choice(facts.NAMES), rng.choice(facts.THINGS)
-    return worked(
+    return _worked(
         f"{name} has {k} boxes of {n} {thing} and {m} more . {name} left {g} . how many {thing} are left ?",
         (k, n, m, g),
         lambda calc: calc(calc(calc(k, "*", n), "+", m), "-", g),
@@ -107,47 +107,47 @@ def boxes(rng: random.Random) -> Problem:
 # --- other reasoning -------------------------------------------------------------------------------------------------
 
 
-def tracing(rng: random.Random) -> Problem:
+def _tracing(rng: random.Random) -> Problem:
     """What a program prints: the sums and differences of mathematics under variable names."""
     x, y, z = rng.sample(facts.VARIABLES, 3)
     a, b = rng.randint(2, 49), rng.randint(2, 49)
     c = rng.randint(1, a + b - 1)
-    return worked(
+    return _worked(
         f"{x} = {a} ; {y} = {x} + {b} ; {z} = {y} - {c} ; print {z}",
         (a, b, c),
         lambda calc: calc(calc(a, "+", b), "-", c),
     )
 
 
-def science(rng: random.Random) -> Problem:
+def _science(rng: random.Random) -> Problem:
     """The mass of boxed mixtures: two recalled facts, then a sum, a product and a sum."""
     first, second = rng.sample(sorted(facts.MASSES), 2)
     n, pair = rng.randint(2, 6), facts.MASSES[first] + facts.MASSES[second]
     box = rng.randint(1, 99 - n * pair)
-    return worked(
+    return _worked(
         f"what is the mass of {n} {first} and {second} in a box of {box} ?",
         (n, first, second, box),
         lambda calc: calc(calc(calc(facts.MASSES[first], "+", facts.MASSES[second]), "*", n), "+", box),
     )
 
 
-def planning(rng: random.Random) -> Problem:
+def _planning(rng: random.Random) -> Problem:
     """How many moves a robot needs on a grid: two distances and their sum."""
     x, y, dx, dy = rng.randint(0, 30), rng.randint(0, 30), rng.randint(1, 30), rng.randint(1, 30)
-    return worked(
+    return _worked(
         f"the robot is at {x} , {y} . the goal is at {x + dx} , {y + dy} . how many moves ?",
         (x, y, dx, dy),
         lambda calc: calc(calc(x + dx, "-", x), "+", calc(y + dy, "-", y)),
     )
 
 
-def dose(rng: random.Random) -> Problem:
+def _dose(rng: random.Random) -> Problem:
     """What is left to give of a dose by weight with a ceiling."""
     k, weight = rng.randint(2, 9), rng.randint(2, 11)
     limit = rng.randint(max(3, k * weight - 15), min(99, k * weight + 15))
     given = rng.randint(1, min(k * weight, limit) - 1)
     drug = rng.choice(facts.DRUGS)
-    return worked(
+    return _worked(
         f"give {k} mg of {drug} per kg , at most {limit} mg . the weight is {weight} kg . "
         f"{given} mg are given . what is left ?",
         (k, weight, limit, given),
@@ -158,7 +158,7 @@ def dose(rng: random.Random) -> Problem:
 # --- non-reasoning ---------------------------------------------------------------------------------------------------
 
 
-def passage(rng: random.Random) -> Problem:
+def _passage(rng: random.Random) -> Problem:
     """A passage of two sentences and a question that one word of it answers."""
     (name, other), (thing, held) = rng.sample(facts.NAMES, 2), rng.sample(facts.THINGS, 2)
     (place, elsewhere), (colour, shade) = rng.sample(facts.PLACES, 2), rng.sample(facts.COLOURS, 2)
@@ -176,7 +176,7 @@ def passage(rng: random.Random) -> Problem:
     return Problem(f"{text} {asked}", f"{text} {asked}", answer)
 
 
-def durations(rng: random.Random) -> Problem:
+def _durations(rng: random.Random) -> Problem:
     """Is this a usual time for an activity? Half of the answers are yes; a wrong time has another unit or is long."""
     activity = rng.choice(sorted(facts.DURATIONS))
     low, high, unit = facts.DURATIONS[activity]
@@ -190,7 +190,7 @@ def durations(rng: random.Random) -> Problem:
     return Problem(asked, asked, "yes" if usual else "no")
 
 
-def instructions(rng: random.Random) -> Problem:
+def _instructions(rng: random.Random) -> Problem:
     """Say words in a given way; every word counts."""
     words = rng.sample(facts.COLOURS + facts.THINGS, rng.randint(4, 8))
     ask, do = rng.choice(
@@ -206,7 +206,7 @@ def instructions(rng: random.Random) -> Problem:
     return Problem(question, question, " ".join(do(words)))
 
 
-def truth(rng: random.Random) -> Problem:
+def _truth(rng: random.Random) -> Problem:
     """Is a statement about an animal true? Half of the answers are yes."""
     animal, (relation, values) = rng.choice(facts.ANIMALS), rng.choice(sorted(facts.RELATIONS.items()))
     right = facts.ANIMAL_FACTS[animal, relation]
@@ -217,7 +217,7 @@ def truth(rng: random.Random) -> Problem:
 
 
 @dataclass(frozen=True)
-class Family:
+class _Family:
     """A task family: its name, group, how to draw a problem, and the benchmark of the paper that it stands for."""
 
     name: str
@@ -230,23 +230,23 @@ class Family:
 FAMILIES = {
     f.name: f
     for f in (
-        Family("sums", "math", sums, "math500", "short problems with one numeric answer"),
-        Family("remainders", "math", remainders, "aime24", "number theory, a small whole number as the answer"),
-        Family("equations", "math", equations, "aime25", "algebra, a whole number as the answer"),
-        Family("boxes", "math", boxes, "olympiadbench", "a problem in words that must be put into arithmetic"),
-        Family("tracing", "other", tracing, "livecodebench_v2", "what a program does"),
-        Family("science", "other", science, "gpqa_diamond", "recalled science, then a calculation"),
-        Family("planning", "other", planning, "acpbench_mcq", "states, moves and a goal"),
-        Family("dose", "other", dose, "headqa", "a question from a health-care examination"),
-        Family("passage", "non", passage, "coqa", "a question about a passage, answered with its words"),
-        Family("durations", "non", durations, "mc_taco", "is this time plausible, yes or no"),
-        Family("instructions", "non", instructions, "ifeval", "a form that can be checked, all or nothing"),
-        Family("truth", "non", truth, "halueval", "is this statement right, yes or no"),
+        _Family("sums", "math", _sums, "math500", "short problems with one numeric answer"),
+        _Family("remainders", "math", _remainders, "aime24", "number theory, a small whole number as the answer"),
+        _Family("equations", "math", _equations, "aime25", "algebra, a whole number as the answer"),
+        _Family("boxes", "math", _boxes, "olympiadbench", "a problem in words that must be put into arithmetic"),
+        _Family("tracing", "other", _tracing, "livecodebench_v2", "what a program does"),
+        _Family("science", "other", _science, "gpqa_diamond", "recalled science, then a calculation"),
+        _Family("planning", "other", _planning, "acpbench_mcq", "states, moves and a goal"),
+        _Family("dose", "other", _dose, "headqa", "a question from a health-care examination"),
+        _Family("passage", "non", _passage, "coqa", "a question about a passage, answered with its words"),
+        _Family("durations", "non", _durations, "mc_taco", "is this time plausible, yes or no"),
+        _Family("instructions", "non", _instructions, "ifeval", "a form that can be checked, all or nothing"),
+        _Family("truth", "non", _truth, "halueval", "is this statement right, yes or no"),
     )
 }
 
 
-def split_of(family: str, problem: Problem) -> str:
+def _split_of(family: str, problem: Problem) -> str:
     """The one split a problem belongs to: a hash of its family and content, the same on every machine."""
     digest = hashlib.sha256(f"{family}|{problem.key}".encode()).digest()
     twentieth = int.from_bytes(digest[:4], "big") % 20
@@ -266,7 +266,7 @@ def problems(family: str, split: str, seed: int) -> Iterator[Problem]:
     rng = random.Random(f"{family}|{split}|{seed}")
     while True:
         problem = FAMILIES[family].draw(rng)
-        if split_of(family, problem) == split:
+        if _split_of(family, problem) == split:
             yield problem
 
 

@@ -15,11 +15,10 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from mathtransfer.miniature.corpus import documents
 
-IGNORED = -100
-PROMPT_WEIGHT = 0.1  # ours: the base should model questions too, but spend its capacity on responses
+_PROMPT_WEIGHT = 0.1  # ours: the base should model questions too, but spend its capacity on responses
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
+def _build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
     """A Qwen3 causal model of about one million parameters with random weights."""
     torch.manual_seed(seed)
     config = Qwen3Config(
@@ -40,7 +39,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausal
     return Qwen3ForCausalLM(config)
 
 
-def batches(tokenizer, seed: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(tokenizer, seed: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless batches of token ids and loss weights, each `(size, time)`; documents of like length go together.
 
     Weights are scaled so that they add up to 1 over a batch on average, not in every batch: short answers would count
@@ -52,7 +51,7 @@ def batches(tokenizer, seed: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         for prompt, response in itertools.islice(stream, size * 16):
             prompt_ids = tokenizer(prompt).input_ids if prompt else []
             ids = [*prompt_ids, *tokenizer(response).input_ids, tokenizer.eos_token_id]
-            pool.append((ids, [PROMPT_WEIGHT] * len(prompt_ids) + [1.0] * (len(ids) - len(prompt_ids))))
+            pool.append((ids, [_PROMPT_WEIGHT] * len(prompt_ids) + [1.0] * (len(ids) - len(prompt_ids))))
         total = sum(sum(weights[1:]) for _, weights in pool) / 16
         pool.sort(key=lambda document: len(document[0]))
         groups = [pool[i : i + size] for i in range(0, len(pool), size)]
@@ -65,14 +64,14 @@ def batches(tokenizer, seed: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
             )
 
 
-def weighted_loss(model: Qwen3ForCausalLM, ids: Tensor, weights: Tensor) -> Tensor:
+def _weighted_loss(model: Qwen3ForCausalLM, ids: Tensor, weights: Tensor) -> Tensor:
     """Next-token cross-entropy in nats, summed with each token's weight. `ids`, `weights`: `(batch, time)`."""
     logits = model(input_ids=ids).logits[:, :-1]  # padding is on the right here, so no mask is needed
     losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     return (losses * weights[:, 1:].flatten()).sum()
 
 
-def build_optimizers(model: Qwen3ForCausalLM, muon_lr: float, adam_lr: float) -> list[torch.optim.Optimizer]:
+def _build_optimizers(model: Qwen3ForCausalLM, muon_lr: float, adam_lr: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the layers, AdamW for embeddings and norms."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
@@ -82,7 +81,7 @@ def build_optimizers(model: Qwen3ForCausalLM, muon_lr: float, adam_lr: float) ->
     ]
 
 
-def schedule(step: int, total: int, warmup: int = 50) -> float:
+def _schedule(step: int, total: int, warmup: int = 50) -> float:
     """Learning-rate factor: warm-up, then a cosine to zero."""
     if step < warmup:
         return (step + 1) / warmup
@@ -107,8 +106,8 @@ def pretrain(
         steps).
     """
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    model = build_model(tokenizer, seed)
-    optimizers = build_optimizers(model, muon_lr, adam_lr)
+    model = _build_model(tokenizer, seed)
+    optimizers = _build_optimizers(model, muon_lr, adam_lr)
     rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     state = {"step": 0, "tokens": 0, "log": []}
     if checkpoint.is_file():
@@ -118,12 +117,12 @@ def pretrain(
             optimizer.load_state_dict(values)
         state = saved["state"]
     losses: list[float] = []
-    for ids, weights in itertools.islice(batches(tokenizer, seed, batch_size), state["step"], steps):
-        loss = weighted_loss(model, ids, weights)
+    for ids, weights in itertools.islice(_batches(tokenizer, seed, batch_size), state["step"], steps):
+        loss = _weighted_loss(model, ids, weights)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, rate in zip(optimizers, rates, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * schedule(state["step"], steps)
+            optimizer.param_groups[0]["lr"] = rate * _schedule(state["step"], steps)
             optimizer.step()
             optimizer.zero_grad()
         losses.append(loss.item())

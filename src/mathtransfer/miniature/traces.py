@@ -9,7 +9,7 @@ from collections.abc import Callable
 from mathtransfer.miniature.families import FAMILIES, Problem, calculate, problems
 
 LARGEST = 99  # the vocabulary has the numbers 0 to 99
-INVERSE = {"+": "-", "-": "+", "*": "/", "/": "*"}
+_INVERSE = {"+": "-", "-": "+", "*": "/", "/": "*"}
 
 
 def direct(problem: Problem) -> str:
@@ -82,7 +82,7 @@ def _written_out(problem: Problem, slip_at: int | None, rng: random.Random | Non
 
 
 def _check(left: int, operator: str, right: int, result: int) -> str:
-    """The calculation done backwards where it can be, repeated where it cannot."""
-    if operator in INVERSE:
-        return f"{result} {INVERSE[operator]} {right} = {left}"
+    """The calculation done backwards, or again if it has no inverse."""
+    if operator in _INVERSE:
+        return f"{result} {_INVERSE[operator]} {right} = {left}"
     return f"{left} {operator} {right} = {result}"

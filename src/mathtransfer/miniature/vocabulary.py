@@ -8,8 +8,8 @@ from transformers import PreTrainedTokenizerFast
 from mathtransfer.miniature import facts
 from mathtransfer.miniature.traces import LARGEST
 
-PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
-TEMPLATE_WORDS = """
+_PAD, _EOS, _UNKNOWN = "<pad>", "<eos>", "<unk>"
+_TEMPLATE_WORDS = """
 ? . , : ; + - * / = mod min what is the remainder box of divided by find if has boxes and more how many print
 mass with robot at goal moves give mg per kg most weight dose left took to who where are colour usual does it
 take right would you need they can true say this do agree that or false be backwards twice without first word
@@ -18,7 +18,7 @@ so must
 """
 
 
-def words() -> list[str]:
+def _words() -> list[str]:
     """Every word of the world in a fixed order: numbers first, then the templates' words, then names of things."""
     named = [
         *facts.NAMES, *facts.THINGS, *facts.PLACES, *facts.COLOURS, *facts.VARIABLES, *facts.DRUGS, *facts.MASSES,
@@ -28,19 +28,19 @@ def words() -> list[str]:
         named += [*relation.split(), *values]
     for activity in facts.DURATIONS:
         named += activity.split()
-    return list(dict.fromkeys([*map(str, range(LARGEST + 1)), *TEMPLATE_WORDS.split(), *named]))
+    return list(dict.fromkeys([*map(str, range(LARGEST + 1)), *_TEMPLATE_WORDS.split(), *named]))
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer: words split at spaces, one token a word; text decodes to the same words joined by spaces."""
-    ids = {word: i for i, word in enumerate([PAD, EOS, UNKNOWN, *words()])}
-    tokenizer = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
+    ids = {word: i for i, word in enumerate([_PAD, _EOS, _UNKNOWN, *_words()])}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token=_UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token=PAD,
-        eos_token=EOS,
-        unk_token=UNKNOWN,
+        pad_token=_PAD,
+        eos_token=_EOS,
+        unk_token=_UNKNOWN,
         padding_side="left",
         clean_up_tokenization_spaces=False,
         model_max_length=256,

@@ -20,17 +20,16 @@ from mathtransfer import runs
 from mathtransfer.models import hub
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-ATTENTION = "sdpa"  # PyTorch's own, which takes the fastest kernel that the device has
-MINIATURE_BASE = runs.PACKAGE / "miniature" / "base"
+_ATTENTION = "sdpa"  # PyTorch's own, which takes the fastest kernel that the device has
+_MINIATURE_BASE = runs.PACKAGE / "miniature" / "base"
 
 
-def resolve(model: str) -> str:
-    """The folder or hub id that a name stands for: `miniature` is the base model that ships with the package."""
-    return str(MINIATURE_BASE) if model == "miniature" else model
+def resolve(model: str, revision: str | None = None) -> str:
+    """The folder or hub id that a name stands for, if there is a checkpoint.
 
-
-def check_checkpoint(model: str, revision: str | None = None) -> None:
-    """Refuse a folder that is no checkpoint, and a hub id that the hub does not give.
+    Args:
+        model: a checkpoint folder, a hub id, or `miniature`, the base model that ships with the package.
+        revision: the hub revision to pin.
 
     Raises:
         FileNotFoundError: the folder, its configuration or its safetensors weights are missing, or the hub has no such
@@ -38,12 +37,14 @@ def check_checkpoint(model: str, revision: str | None = None) -> None:
         ValueError: it is an adapter without the model's weights.
         PermissionError, ConnectionError: the model is gated, or the hub cannot be reached.
     """
+    if model == "miniature":
+        return str(_MINIATURE_BASE)
     folder = Path(model)
     if not folder.is_dir():
         if folder.is_absolute() or model.startswith(".") or model.count("/") != 1:
             raise FileNotFoundError(f"no model folder {model!r}: give a checkpoint folder or a hub id (owner/name)")
         hub.resolve_commit(model, revision)
-        return
+        return model
     weights = [path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_")]
     if any(folder.glob("adapter_*")) and not weights:
         raise ValueError(f"{model} is an adapter without the model's weights: merge it into its base and save that")
@@ -51,17 +52,17 @@ def check_checkpoint(model: str, revision: str | None = None) -> None:
         raise FileNotFoundError(f"{model} is no checkpoint: it has no config.json")
     if not weights:
         raise FileNotFoundError(f"{model} has no weights: expected *.safetensors beside its config.json")
+    return model
 
 
 def load_tokenizer(model: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint folder or hub id, padding on the left as generation needs it.
 
     Raises:
-        FileNotFoundError, ValueError, PermissionError, ConnectionError: see `check_checkpoint`.
+        FileNotFoundError, ValueError, PermissionError, ConnectionError: see `resolve`.
         ValueError: a folder has no tokenizer; transformers makes one up that knows its special tokens only.
     """
-    check_checkpoint(resolve(model), revision)
-    tokenizer = AutoTokenizer.from_pretrained(resolve(model), revision=revision, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(resolve(model, revision), revision=revision, trust_remote_code=False)
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise ValueError(f"{model} has no tokenizer: copy its base's tokenizer files into its folder")
     tokenizer.padding_side = "left"
@@ -72,8 +73,7 @@ def load_tokenizer(model: str, revision: str | None = None) -> PreTrainedTokeniz
 
 def load_config(model: str, revision: str | None = None) -> PreTrainedConfig:
     """A checkpoint's configuration; of a model that reads more than text, the part for text."""
-    check_checkpoint(resolve(model), revision)
-    config = AutoConfig.from_pretrained(resolve(model), revision=revision, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(resolve(model, revision), revision=revision, trust_remote_code=False)
     return config.get_text_config()
 
 
@@ -104,7 +104,7 @@ def check_memory(model: str, dtype: torch.dtype, budget: int, free: int, revisio
         parameters = AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     cached = 2 * config.num_hidden_layers * config.num_key_value_heads * width * budget
-    exact = 4 * config.vocab_size * config.hidden_size if budget and dtype.itemsize < 4 else 0  # generate._FloatHead
+    exact = 4 * config.vocab_size * config.hidden_size if budget and dtype.itemsize < 4 else 0  # engines._FloatHead
     if (needed := (parameters + cached) * dtype.itemsize + exact) > free:
         raise MemoryError(
             f"{model} needs about {needed / 2**30:.1f} GiB ({parameters / 1e9:.2f} billion parameters in {dtype} and "
@@ -135,23 +135,22 @@ def placement(model: str, revision: str | None = None, dtype: str = "auto") -> d
     """Where and how a model will run here: `device`, `dtype`, `attention`; for a run's manifest.
 
     Raises:
-        FileNotFoundError, ValueError, PermissionError, ConnectionError: see `check_checkpoint` and `chosen_dtype`.
+        FileNotFoundError, ValueError, PermissionError, ConnectionError: see `resolve` and `chosen_dtype`.
     """
     chosen = chosen_dtype(load_config(model, revision), dtype)
-    return {"device": DEVICE, "dtype": str(chosen).removeprefix("torch."), "attention": ATTENTION}
+    return {"device": DEVICE, "dtype": str(chosen).removeprefix("torch."), "attention": _ATTENTION}
 
 
 def load_model(model: str, revision: str | None = None, dtype: str = "auto", budget: int = 0) -> PreTrainedModel:
     """A causal language model in evaluation mode, on the GPU if there is one.
 
     Args:
-        model: a checkpoint folder, a hub id, or `miniature`.
-        revision: the hub revision to pin.
+        model, revision: see `resolve`.
         dtype: a torch type by name, or `auto`: see `chosen_dtype`.
-        budget: tokens of a prompt and its completion, to make sure before loading that the GPU has room for them.
+        budget: tokens of a prompt and its completion, to make sure before loading that they fit on the GPU.
 
     Raises:
-        FileNotFoundError, ValueError, PermissionError, ConnectionError: see `check_checkpoint`.
+        FileNotFoundError, ValueError, PermissionError, ConnectionError: see `resolve`.
         MemoryError: the GPU has too little free memory.
     """
     chosen = chosen_dtype(load_config(model, revision), dtype)
@@ -159,12 +158,12 @@ def load_model(model: str, revision: str | None = None, dtype: str = "auto", bud
         check_memory(model, chosen, budget, torch.cuda.mem_get_info()[0], revision)
     disable_progress_bar()  # it would end up in the pages of the book
     loaded = AutoModelForCausalLM.from_pretrained(
-        resolve(model),
+        resolve(model, revision),
         revision=revision,
         dtype=chosen,
         use_safetensors=True,
         trust_remote_code=False,
-        attn_implementation=ATTENTION,
+        attn_implementation=_ATTENTION,
     )
     return loaded.to(DEVICE).eval()
 
@@ -188,11 +187,10 @@ def fingerprint(model: str, revision: str | None = None) -> str:
     """What identifies a model: a hash of a folder's weights (first 16 hex digits), or hub id and commit.
 
     Raises:
-        FileNotFoundError, PermissionError, ConnectionError: the hub does not give the model, see `hub.resolve_commit`.
+        FileNotFoundError, ValueError, PermissionError, ConnectionError: see `resolve`.
     """
-    folder = Path(resolve(model))
+    folder = Path(resolve(model, revision))
     if not folder.is_dir():
-        check_checkpoint(model, revision)
         return f"{model}@{hub.resolve_commit(model, revision)}"
     digest = hashlib.sha256()
     for shard in sorted(folder.glob("*.safetensors")):

@@ -1,14 +1,14 @@
 """Completions and log-likelihoods from transformers or vLLM: two engines with the same methods.
 
 An engine completes prompts that are token ids, in the order given, and says how likely each token was that it chose.
-The same seed gives the same completions; the two engines agree where nothing is drawn (greedy decoding).
+The same seed gives the same completions; the two engines agree if nothing is drawn (greedy decoding).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -24,12 +24,12 @@ from mathtransfer.models.readout import Readout, Sequence, check_readout, logits
 from mathtransfer.models.sampling import sample
 
 DECODINGS = {"sampled": 1.0, "greedy": 0.0}  # temperatures: from the model's own distribution, or the likeliest token
-ENGINES = ("transformers", "vllm")
-ROWS = 128  # tokens whose logits are held at once when a text is scored
-CHUNK = 512  # completions between two saves
+_ENGINES = ("transformers", "vllm")
+_ROWS = 128  # tokens whose logits are held at once when a text is scored
+_CHUNK = 512  # completions between two saves
 # What vLLM gets on a machine without a GPU: bytes for keys and values, tokens that it reads at once.
-CPU_CACHE = 4 * 2**30
-CPU_TOKENS = 4096
+_CPU_CACHE = 4 * 2**30
+_CPU_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Decoding:
 class Completion:
     """What a model wrote after a prompt.
 
-    `tokens` has the end-of-text token where there was one; `logprobs` are nats under the model's own distribution
+    `tokens` has the end-of-text token if there was one; `logprobs` are nats under the model's own distribution
     (temperature 1, nothing cut off), one a token; `text` is without special tokens, up to a stop string; `finished`
-    is false where the budget ended it.
+    is false if the budget ended it.
     """
 
     tokens: list[int]
@@ -91,11 +91,11 @@ def load_engine(
         ValueError: there is no such engine, it takes no options, or the budget is larger than the model's context.
         ModuleNotFoundError: vLLM is not installed.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}: expected {' or '.join(ENGINES)}")
+    if engine not in _ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: expected {' or '.join(_ENGINES)}")
     budget = checkpoints.check_budget(model, budget, revision)
     if engine == "vllm":
-        return VLLM(model, budget, revision, dtype, options or {})
+        return _VLLM(model, budget, revision, dtype, options or {})
     if options:
         raise ValueError(f"engine_options ({', '.join(options)}) are vLLM's: set engine to vllm, or leave them empty")
     return Transformers(
@@ -127,7 +127,7 @@ class Transformers:
         """One completion a prompt. A batch's sampled tokens depend on the seed, the batch's number and its prompts.
 
         Raises:
-            ValueError: a prompt leaves no room in the budget.
+            ValueError: a prompt fills the budget.
         """
         limits = completion_limits(prompts, decoding.max_tokens, self.budget)
         found = []
@@ -170,7 +170,7 @@ class Transformers:
         return found
 
 
-class VLLM:
+class _VLLM:
     """Completions from vLLM, on GPUs or, with its CPU build, without one."""
 
     def __init__(self, model: str, budget: int, revision: str | None, dtype: str, options: dict):
@@ -225,9 +225,9 @@ class VLLM:
         else:
             # A prompt that is read in parts ends vLLM 0.31 there when its completion has a seed.
             own |= {"enable_chunked_prefill": False}
-            options = {"max_num_batched_tokens": max(budget, CPU_TOKENS)} | options
+            options = {"max_num_batched_tokens": max(budget, _CPU_TOKENS)} | options
             if "gpu_memory_utilization" not in options:  # its default asks for nearly all memory
-                options = {"kv_cache_memory_bytes": CPU_CACHE} | options
+                options = {"kv_cache_memory_bytes": _CPU_CACHE} | options
         self.tokenizer, self.budget = checkpoints.load_tokenizer(model, revision), budget
         self.llm = vllm.LLM(**own, **options)
         self.ends = _ends(self.llm.model_config.try_get_generation_config().get("eos_token_id"), self.tokenizer)
@@ -236,7 +236,7 @@ class VLLM:
         """One completion a prompt; each prompt's sampled tokens depend on the seed and its number.
 
         Raises:
-            ValueError: a prompt leaves no room in the budget.
+            ValueError: a prompt fills the budget.
         """
         from vllm import SamplingParams
 
@@ -281,7 +281,7 @@ class VLLM:
 
 
 def in_chunks(
-    items: list, work: Callable[[list, int], list[Completion]], folder: Path, what: str, size: int = CHUNK
+    items: list, work: Callable[[list, int], list[Completion]], folder: Path, what: str, size: int = _CHUNK
 ) -> list[Completion]:
     """Complete items chunk by chunk; a chunk that was finished before an interruption is read back.
 
@@ -295,7 +295,7 @@ def in_chunks(
     for start in range(0, len(items), size):
         path = folder / f"{start:06}.parquet"
         if not path.is_file():
-            rows = [asdict(completion) for completion in work(items[start : start + size], start)]
+            rows = [vars(completion) for completion in work(items[start : start + size], start)]
             pd.DataFrame(rows).to_parquet(path.with_suffix(".partial"), index=False)
             path.with_suffix(".partial").rename(path)
         rows = pd.read_parquet(path).to_dict("records")
@@ -352,7 +352,7 @@ def _token_logprobs(read: Readout, observed: Tensor) -> Tensor:
     """Log-probability of each observed token, `(tokens,)`, with a few tokens' logits held at a time."""
     observed = observed.to(read.weight.device)
     parts = []
-    for start in range(0, len(observed), ROWS):
-        rows = slice(start, start + ROWS)
+    for start in range(0, len(observed), _ROWS):
+        rows = slice(start, start + _ROWS)
         parts.append(logits(read, rows).log_softmax(-1).gather(1, observed[rows, None])[:, 0])
     return torch.cat(parts)

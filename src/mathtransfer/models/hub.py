@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 
 @cache
 def resolve_commit(repo: str, revision: str | None = None, kind: str = "model") -> str:
-    """The commit that a revision of a repository stands for now; from the local cache where the hub is out of reach.
+    """The commit that a revision of a repository stands for now; from the local cache if the hub is out of reach.
 
     Args:
         repo: `owner/name`.

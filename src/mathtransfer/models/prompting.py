@@ -1,4 +1,4 @@
-"""Prompts as token ids, in a chat template or plain, and the room that they leave for a completion."""
+"""Prompts as token ids, in a chat template or plain, and what they leave of a budget for a completion."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from trl.trainer.utils import RepeatSampler, split_tensor_dict
 from mathtransfer.models.sampling import sample
 from mathtransfer.training.problems import Teacher
 
-PASSES = 4  # of an update, by the length of its responses
+_PASSES = 4  # of an update, by the length of its responses
 _WHOLE = "whole"  # this file in a checkpoint says that it was written to its end
 
 
@@ -108,7 +108,7 @@ class ObjectiveTrainer(GRPOTrainer):
         lengths = attention_mask[:, start:].sum(1)
         order = lengths.argsort(descending=True, stable=True)
         parts = []
-        for rows in order.tensor_split(min(PASSES, len(order))):
+        for rows in order.tensor_split(min(_PASSES, len(order))):
             padding = int((attention_mask[rows, :start].cumsum(1) == 0).sum(1).min())
             keep = max(1, int(lengths[rows].max()))
             own = slice(padding, start + keep)

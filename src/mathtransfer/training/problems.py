@@ -44,7 +44,7 @@ class Problems:
     `table` has a row for each problem: `source, level, problem, answer`, and `responses` (a list) if a teacher has
     answered; the level is empty if the data have none. `origins` maps files and hub ids to what identifies their
     content, and `removed` maps reasons to numbers of rows. `instruction` follows each problem, `grader` is a key of
-    `pool.GRADERS`, and `traces` writes responses to the miniature's problems.
+    `pool.BENCHMARKS`, and `traces` writes responses to the miniature's problems.
     """
 
     table: pd.DataFrame

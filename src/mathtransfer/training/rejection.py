@@ -58,7 +58,7 @@ def sample(
     Args:
         asked: from `problems.ask`.
         samples: of each problem.
-        grader: a key of `pool.GRADERS`.
+        grader: a key of `pool.BENCHMARKS`.
         folder: where finished chunks of responses are kept while sampling runs; what is there is not made again.
 
     Returns:
@@ -79,9 +79,12 @@ def sample(
     table["completion"] = [completion.text for completion in made]
     table["tokens"] = [len(completion.tokens) for completion in made]
     finished = pd.Series([completion.finished for completion in made])
-    graded = pool.verify(table[finished].rename(columns={"answer": "gold"}), grader)
-    table["extracted"] = graded["extracted"].reindex(table.index)
-    table["status"] = graded["status"].map(_NAMES).reindex(table.index, fill_value=_UNFINISHED)
+    # A response begins in thought if its own prompt opens the thinking; a tag in another response says nothing.
+    opened = table["prompt"].str.rstrip().str.endswith(THINK_OPENS)
+    answers = table.assign(benchmark=grader, response=table["completion"], gold=table["answer"], thinks=opened)
+    graded = pool.grade(answers[finished], ("strict",))
+    table["extracted"] = graded["strict_extracted"].reindex(table.index)
+    table["status"] = graded["strict"].map(_NAMES).reindex(table.index, fill_value=_UNFINISHED)
     return table
 
 

@@ -1,12 +1,12 @@
 """LiveCodeBench: its rows, the prompt, and grading by running an answer on the problem's tests.
 
-Grading executes what a model wrote, each test in a sandbox of its own (`sandbox.run`), so it is called only where a
-user asked for it. A program gets a test's input and never the expected output, which is compared outside.
+Grading executes what a model wrote, each test in a sandbox of its own (`sandbox.run`), so it happens only if a user
+asked for it. A program gets a test's input and never the expected output, which is compared outside.
 
-`strict` and `lenient` judge as the benchmark's own checker: all tests, public and private; lines stripped and numbers
-compared as decimals; the usual imports provided. `harness` judges as evalchemy's task does, which differs much for
-LeetCode problems: it calls the name before the first parenthesis, at the top level, so that an answer in a class
-`Solution`, or one that begins with a call, is wrong. It runs the private tests, provides no import, and compares
+The strict reading judges as the benchmark's own checker: all tests, public and private; lines stripped and numbers
+compared as decimals; the usual imports provided. The harness reading judges as evalchemy's task does, which differs
+much for LeetCode problems: it calls the name before the first parenthesis, at the top level, so that an answer in a
+class `Solution`, or one that begins with a call, is wrong. It runs the private tests, provides no import, and compares
 printed text as a whole.
 
 Left out, by every reading: evalchemy's stand-in for standard input (here it is real, with a `buffer`), that a program
@@ -25,31 +25,31 @@ import zlib
 from decimal import Decimal
 
 from mathtransfer.benchmarks import sandbox
-from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, WRONG
+from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, WRONG, Benchmark, Grade, all_or_nothing
 from mathtransfer.models.thinking import split_thinking
 
-SECONDS = 6.0  # for one test; the benchmark's own limit
+_SECONDS = 6.0  # for one test; the benchmark's own limit
 # The wording of evalchemy's LiveCodeBench task, from the paper authors' repository (MIT): what comes before a question
 # whose answer reads standard input, and before one whose answer is a function.
-STDIN_PROMPT = (
+_STDIN_PROMPT = (
     "Generate an executable Python function generated from the given prompt. The function should take stdin as input "
     "and print the output. Simply call the function after the definition."
 )
-FUNCTION_PROMPT = (
+_FUNCTION_PROMPT = (
     "Generate an executable Python function generated from the given prompt. Return the function body without invoking "
     "it at the final solution."
 )
-CODE_BLOCK = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)  # as evalchemy finds one
+_CODE_BLOCK = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)  # as evalchemy finds one
 # Imported before an answer by the benchmark's checker, in its order: a later name hides an earlier one.
-MODULES = ["string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics"]
-MODULES += ["itertools", "functools", "operator", "io", "sys", "json"]
-IMPORTS = "\n".join(
-    [f"from {module} import *" for module in [*MODULES, "builtins", "typing"]]
-    + [f"import {', '.join(MODULES)}", "sys.setrecursionlimit(50_000)"]
+_MODULES = ["string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics"]
+_MODULES += ["itertools", "functools", "operator", "io", "sys", "json"]
+_IMPORTS = "\n".join(
+    [f"from {module} import *" for module in [*_MODULES, "builtins", "typing"]]
+    + [f"import {', '.join(_MODULES)}", "sys.setrecursionlimit(50_000)"]
 )
-STDIN_PROGRAM = "exec({imports!r})\nexec({code!r})\n"
+_STDIN_PROGRAM = "exec({imports!r})\nexec({code!r})\n"
 # Calls a function of the answer with each line of standard input as an argument; only its result is written.
-FUNCTION_PROGRAM = """\
+_FUNCTION_PROGRAM = """\
 import json, os, sys, types
 written = os.dup(1)
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -63,7 +63,7 @@ with os.fdopen(written, "w") as file:
     json.dump(result, file, default=lambda number: number.item())  # numpy's
 """
 # The prompt names neither class nor function, so the first one that the answer defines stands in for the right name.
-FIND = """\
+_FIND = """\
 scope = answer.Solution if hasattr(answer, "Solution") else answer
 own = [
     name
@@ -73,7 +73,7 @@ own = [
 ]
 function = getattr(scope() if scope is not answer else answer, {name!r} if {name!r} in own else own[0])
 """
-FIND_AS_HARNESS = "function = vars(answer)[{name!r}]"
+_FIND_AS_HARNESS = "function = vars(answer)[{name!r}]"
 
 
 class _TextOnly(pickle.Unpickler):
@@ -92,12 +92,12 @@ def code_prompt(row: dict) -> str:
     Raises:
         ValueError: a field is missing or broken; with its name and the question's id.
     """
-    public, _ = read_tests(row)
-    before = STDIN_PROMPT if public[0]["testtype"] == "stdin" else FUNCTION_PROMPT
+    public, _ = _read_tests(row)
+    before = _STDIN_PROMPT if public[0]["testtype"] == "stdin" else _FUNCTION_PROMPT
     return before + _text(row, "question_content")
 
 
-def read_tests(row: dict) -> tuple[list[dict], list[dict]]:
+def _read_tests(row: dict) -> tuple[list[dict], list[dict]]:
     """A row's public and private tests, each `input, output, testtype` (`stdin` or `functional`).
 
     Args:
@@ -173,51 +173,40 @@ def _broken(row: dict, field: str, expected: str, found: str) -> ValueError:
 # --- grading
 
 
-def grade_code(response: str, gold: dict, thinks: bool, reading: str) -> dict:
-    """Run one response to a LiveCodeBench problem on its tests: `status, followed` (1 if correct).
-
-    Args:
-        gold: the row, as in `read_tests`.
-
-    Raises:
-        ValueError: a field of the row is missing or broken; with its name and the question's id.
-        RuntimeError: the machine cannot isolate a program.
-    """
-    public, private = read_tests(gold)
-    code = last_code_block(response, thinks, reading)
+def _grade_code(response: str, gold: dict, thinks: bool, reading: str) -> Grade:
+    """Run one response to a LiveCodeBench problem on its tests; `gold` is the row, as in `_read_tests`."""
+    public, private = _read_tests(gold)
+    code = _last_code_block(response, thinks, reading)
     if code is None:
-        return {"status": NO_ANSWER, "followed": 0, "extracted": None}
+        return Grade(NO_ANSWER)
     tests = (private or public) if reading == "harness" else public + private
     passed = all(_passes(code, gold, test, reading) for test in tests)
-    return {"status": CORRECT if passed else WRONG, "followed": int(passed), "extracted": code}
+    return all_or_nothing(CORRECT if passed else WRONG, code)
 
 
-def last_code_block(response: str, thinks: bool, reading: str) -> str | None:
-    """The last fenced block of the answer, or, by `harness`, of the whole text; `lenient` falls back on that."""
+def _last_code_block(response: str, thinks: bool, reading: str) -> str | None:
+    """The last fenced block of the answer, or, by the harness reading, of the whole text."""
     answer = response if reading == "harness" else split_thinking(response, thinks)[1]
-    blocks = CODE_BLOCK.findall(answer)
-    if not blocks and reading == "lenient":
-        blocks = CODE_BLOCK.findall(response)
-    return blocks[-1] if blocks else None
+    return next(reversed(_CODE_BLOCK.findall(answer)), None)
 
 
 def _passes(code: str, gold: dict, test: dict, reading: str) -> bool:
     if test["testtype"] == "functional":
         program, same = _function_program(code, gold, reading), _same_value
     elif reading == "harness":
-        program, same = STDIN_PROGRAM.format(imports="", code=code), _same_text
+        program, same = _STDIN_PROGRAM.format(imports="", code=code), _same_text
     else:
-        program, same = STDIN_PROGRAM.format(imports=IMPORTS, code=code), _same_lines
-    result = sandbox.run(program, test["input"], seconds=SECONDS)
+        program, same = _STDIN_PROGRAM.format(imports=_IMPORTS, code=code), _same_lines
+    result = sandbox.run(program, test["input"], seconds=_SECONDS)
     return result.status == sandbox.FINISHED and same(result.stdout, test["output"])
 
 
 def _function_program(code: str, gold: dict, reading: str) -> str:
     if reading == "harness":
         words = code.split("(")[0].split()
-        find = FIND_AS_HARNESS.format(name=words[-1] if words else "")
-        return FUNCTION_PROGRAM.format(imports="", code=code, find=find)
-    return FUNCTION_PROGRAM.format(imports=IMPORTS, code=code, find=FIND.format(name=_function_name(gold)))
+        find = _FIND_AS_HARNESS.format(name=words[-1] if words else "")
+        return _FUNCTION_PROGRAM.format(imports="", code=code, find=find)
+    return _FUNCTION_PROGRAM.format(imports=_IMPORTS, code=code, find=_FIND.format(name=_function_name(gold)))
 
 
 def _same_value(written: str, expected: str) -> bool:
@@ -233,7 +222,7 @@ def _same_text(written: str, expected: str) -> bool:
 
 
 def _same_lines(written: str, expected: str) -> bool:
-    """As the benchmark's checker: line by line, stripped; as decimals where the text differs."""
+    """As the benchmark's checker: line by line, stripped; as decimals if the text differs."""
     left, right = ([line.strip() for line in text.strip().split("\n")] for text in (written, expected))
     return len(left) == len(right) and all(a == b or _same_numbers(a, b) for a, b in zip(left, right, strict=True))
 
@@ -243,3 +232,7 @@ def _same_numbers(written: str, expected: str) -> bool:
         return [Decimal(word) for word in written.split()] == [Decimal(word) for word in expected.split()]
     except ArithmeticError:  # not numbers
         return False
+
+
+# A program may have a hundred tests.
+BENCHMARKS = {"livecodebench_v2": Benchmark(_grade_code, seconds=900.0)}

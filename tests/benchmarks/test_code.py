@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mathtransfer.benchmarks import livecodebench, sandbox
+from mathtransfer.benchmarks import code as code_module
+from mathtransfer.benchmarks import sandbox
+from mathtransfer.benchmarks.code import code_prompt
 from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, WRONG
-from mathtransfer.benchmarks.livecodebench import code_prompt, grade_code, last_code_block, read_tests
+
+grade_code = code_module.BENCHMARKS["livecodebench_v2"].grade
 
 
 def stdin_row(*tests: tuple[str, str], **fields) -> dict:
@@ -37,8 +40,8 @@ def answer(code: str) -> str:
 
 def status(code: str, row: dict, reading: str = "strict") -> str:
     graded = grade_code(answer(code), row, False, reading)
-    assert graded["followed"] == (graded["status"] == CORRECT)
-    return graded["status"]
+    assert graded.followed == (graded.status == CORRECT)
+    return graded.status
 
 
 # --- rows
@@ -55,8 +58,8 @@ def test_private_tests_are_decoded():
     private = [{"input": "3", "output": "9", "testtype": "stdin"}]
     for text in (encoded(json.dumps(private)), json.dumps(private)):
         row = stdin_row(("2", "4"), private_test_cases=text)
-        assert read_tests(row) == (json.loads(row["public_test_cases"]), private)
-    assert read_tests(stdin_row(("2", "4")))[1] == []
+        assert code_module._read_tests(row) == (json.loads(row["public_test_cases"]), private)
+    assert code_module._read_tests(stdin_row(("2", "4")))[1] == []
 
 
 class Hostile:
@@ -112,27 +115,27 @@ def test_a_broken_row_is_refused_by_field_and_question(field, value):
 
 
 @pytest.mark.parametrize(
-    ("response", "strict", "lenient", "harness"),
+    ("response", "strict", "harness"),
     [
-        ("no code", None, None, None),
-        ("```python\na\n``` and ```\nb\n```", "b\n", "b\n", "b\n"),
-        ("```python\na\n```</think>```py\nb\n```", "b\n", "b\n", "b\n"),
-        ("```python\na\n```</think>never mind", None, "a\n", "a\n"),
-        ("<think>```python\na\n```", None, "a\n", "a\n"),
-        ("```python\nnever closed", None, None, None),
-        ("```python print(1)```", None, None, None),
+        ("no code", None, None),
+        ("```python\na\n``` and ```\nb\n```", "b\n", "b\n"),
+        ("```python\na\n```</think>```py\nb\n```", "b\n", "b\n"),
+        ("```python\na\n```</think>never mind", None, "a\n"),
+        ("<think>```python\na\n```", None, "a\n"),
+        ("```python\nnever closed", None, None),
+        ("```python print(1)```", None, None),
     ],
 )
-def test_the_last_block_counts(response, strict, lenient, harness):
-    found = [last_code_block(response, False, reading) for reading in ("strict", "lenient", "harness")]
-    assert found == [strict, lenient, harness]
+def test_the_last_block_counts(response, strict, harness):
+    found = [code_module._last_code_block(response, False, reading) for reading in ("strict", "harness")]
+    assert found == [strict, harness]
 
 
 def test_an_answer_without_code_is_none():
     graded = grade_code("I do not know.", stdin_row(("1", "1")), False, "strict")
-    assert graded == {"status": NO_ANSWER, "followed": 0, "extracted": None}
+    assert graded == (NO_ANSWER, 0, None)
     thought = answer("print(input())")
-    assert grade_code(thought, stdin_row(("1", "1")), True, "strict")["status"] == NO_ANSWER
+    assert grade_code(thought, stdin_row(("1", "1")), True, "strict").status == NO_ANSWER
 
 
 # --- programs that read standard input
@@ -169,7 +172,7 @@ SUMS = stdin_row(("1 2", "3\n0.500"), ("10 4\n", "14\n2.5\n"))
     ],
 )
 def test_stdin_programs(code, expected, monkeypatch):
-    monkeypatch.setattr(livecodebench, "SECONDS", 1.5)
+    monkeypatch.setattr(code_module, "_SECONDS", 1.5)
     assert status(code, SUMS) == expected
 
 
@@ -229,7 +232,7 @@ LARGEST = function_row("largest", ("[3, 1, 2]\n2", "[3, 2]"), ('["b", "a"]\n1', 
     ],
 )
 def test_functions(code, expected, harness, monkeypatch):
-    monkeypatch.setattr(livecodebench, "SECONDS", 1.5)
+    monkeypatch.setattr(code_module, "_SECONDS", 1.5)
     assert (status(code, LARGEST), status(code, LARGEST, "harness")) == (expected, harness)
 
 
@@ -250,7 +253,7 @@ def test_a_program_gets_inputs_only(monkeypatch):
 
     def record(program, stdin, *, seconds):
         entered.append(program + stdin)
-        return sandbox.Result(sandbox.FINISHED, "8451" if len(entered) < 2 else "0", "", 0)
+        return sandbox._Result(sandbox.FINISHED, "8451" if len(entered) < 2 else "0", "", 0)
 
     monkeypatch.setattr(sandbox, "run", record)
     for row in (stdin_row(*[("1", "8451")] * 4), function_row("f", *[("1", "8451")] * 4)):
@@ -280,7 +283,7 @@ def rows() -> dict[str, dict]:
 def test_real_rows_are_read(rows):
     assert len(rows) == 342
     for row in rows.values():
-        public, private = read_tests(row)
+        public, private = code_module._read_tests(row)
         assert public and not private
         assert {test["testtype"] for test in public} == {"functional" if row["platform"] == "leetcode" else "stdin"}
         assert code_prompt(row).endswith(row["question_content"])
