@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-_BLOCK = 4096  # entries of the vocabulary worked on at a time, few enough to stay in a processor's cache
+BLOCK = 4096  # entries of the vocabulary worked on at a time, few enough to stay in a processor's cache
 
 Sequence = tuple[list[int], list[int]]  # token ids of a prompt and of a completion
 
@@ -84,7 +84,7 @@ def logits(read: Readout, rows: slice, out: Tensor | None = None) -> Tensor:
     elif weight.is_cuda:
         out.copy_(torch.mm(hidden, weight.T, out_dtype=torch.float32))
     else:
-        for start in range(0, len(weight), _BLOCK):
-            block = slice(start, start + _BLOCK)
+        for start in range(0, len(weight), BLOCK):
+            block = slice(start, start + BLOCK)
             out[:, block] = hidden.float() @ weight[block].float().T
     return out if read.bias is None else out.add_(read.bias.float())
