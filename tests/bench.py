@@ -10,20 +10,25 @@ import ctypes
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from mathtransfer.benchmarks import questions
 from mathtransfer.benchmarks.evaluate import evaluate
-from mathtransfer.drift import completions, divergence, hidden_states
-from mathtransfer.miniature.families import FAMILIES, distinct_problems
-from mathtransfer.models import checkpoints, readout
+from mathtransfer.drift import divergence, hidden_states, latent
+from mathtransfer.miniature import traces
+from mathtransfer.miniature.families import FAMILIES, Problem, distinct_problems
+from mathtransfer.models import checkpoints, engines, readout
 from mathtransfer.models.readout import Readout
+from mathtransfer.training import post_training, problems, reward
 
 OUT = Path("_build/bench.csv")
 ROWS: list[tuple] = []
@@ -65,15 +70,140 @@ def miniature() -> None:
     report("token drift, batches of 32", *_between("one text at a time", seconds(drift(32), drift(1))))
 
     def suite(batch_size: int) -> Callable[[], object]:
-        return lambda: evaluate(
-            model, tokenizer, "miniature", ["non"], split="validation", n=40, seed=0, batch_size=batch_size
-        )
+        engine = engines.Transformers(model, tokenizer, batch_size)
+        selection = questions.Selection("validation", 40)
 
-    report("evaluation, batches of 200", *_between("batches of 8", seconds(suite(200), suite(8), repeats=1)))
+        def work() -> None:
+            tasks = questions.tasks("miniature", ["non"], selection, tokenizer, engine.budget)
+            with tempfile.TemporaryDirectory() as folder:
+                evaluate(engine, tasks, seed=0, folder=Path(folder))
+
+        return work
+
+    report("evaluate", *_between("batches of 8", seconds(suite(200), suite(8), repeats=2)))
+
+
+IMPORTS = {"lightest": "chapters/ledger", "heaviest": "runs/train"}
+
+
+def imports() -> None:
+    """What the first cells of a notebook import, in a process of its own, beside what its kernel cannot do without."""
+    for which, name in IMPORTS.items():
+        cells = [cell.source for cell in nbformat.read(f"notebooks/{name}.ipynb", 4).cells if cell.cell_type == "code"]
+        lines = [line for cell in cells[2:] for line in cell.splitlines() if line.startswith(("import ", "from "))]
+        least = (
+            "import pandas"
+            if which == "lightest"
+            else "from transformers import AutoModelForCausalLM; AutoModelForCausalLM.from_config"
+        )
+        alone = [[sys.executable, "-c", code] for code in ("\n".join(lines), least)]
+        times = seconds(*[lambda command=command: subprocess.run(command, check=True) for command in alone])
+        report(f"imports, {which}: {name}", *_between(least, times))
 
 
 def _between(alternative: str, times: list[float]) -> tuple[float, str, float]:
     return times[0], alternative, times[1]
+
+
+# --- a step of reinforcement learning
+
+RESPONSES, GROUP, LONGEST, RATE = 128, 8, 72, 3e-4  # of the tier mini
+STEPS = 10
+
+
+def rl_step() -> None:
+    """Our step on TRL's trainer, and a plain loop that samples and updates as little padding as it."""
+    todo = [problem for _, problem in traces.mathematics(1000, 0)]
+    ours, plain = seconds(lambda: trained(STEPS), lambda: trained_plainly(todo, STEPS), repeats=3)
+    loading, reading = seconds(lambda: trained(0), lambda: trained_plainly(todo, 0), repeats=3)
+    report("rl_step", (ours - loading) / STEPS, "a plain loop", (plain - reading) / STEPS, limit=1.5)
+
+
+RECIPE = {
+    "model": "miniature",
+    "setting": "on-policy RL",
+    "seed": 0,
+    "batch_size": RESPONSES,
+    "group_size": GROUP,
+    "learning_rate": RATE,
+    "max_completion": LONGEST,
+    "save_every": 1000,
+    "prompt": {},
+    "trainer": {},
+    "lora": {},
+}
+
+
+def trained(steps: int) -> None:
+    recipe = RECIPE | {"steps": max(1, steps)}
+    found, tokenizer = problems.read_problems("miniature", 1000), post_training.load_tokenizer(recipe)
+    rows, _ = problems.training_rows(found, tokenizer, {}, LONGEST)
+    with tempfile.TemporaryDirectory() as folder, reward.grader(found.grader) as correct:
+        trainer = post_training.build_trainer(recipe, tokenizer, rows, None, correct, Path(folder))
+        if steps:
+            post_training.train(trainer, recipe)
+
+
+def trained_plainly(todo: list[Problem], steps: int) -> None:
+    """The same objective on the same problems in a loop of its own."""
+    model, tokenizer = checkpoints.load_model("miniature").train(), checkpoints.load_tokenizer("miniature")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
+    torch.manual_seed(0)
+    for step in range(steps):
+        asked = todo[step * RESPONSES // GROUP :][: RESPONSES // GROUP]
+        asked = [problem for problem in asked for _ in range(GROUP)]
+        prompts = [tokenizer(problem.question).input_ids for problem in asked]
+        made = sampled_plainly(model, prompts, tokenizer.eos_token_id)
+        texts = tokenizer.batch_decode(made, skip_special_tokens=True)
+        rewards = torch.tensor(
+            [float(text.endswith(f"answer {p.answer}")) for text, p in zip(texts, asked, strict=True)]
+        )
+        groups = rewards.view(-1, GROUP)
+        spread = groups.std(1, keepdim=True) + 1e-4
+        update_plainly(model, prompts, made, ((groups - groups.mean(1, keepdim=True)) / spread).flatten())
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@torch.no_grad()
+def sampled_plainly(model: Qwen3ForCausalLM, prompts: list[list[int]], end: int) -> list[list[int]]:
+    """A completion of each prompt; what has ended leaves the batch."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    places, rows, cache = (mask.cumsum(1) - 1).clamp(min=0), torch.arange(len(prompts)), None
+    made: list[list[int]] = [[] for _ in prompts]
+    for _ in range(LONGEST):
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": places}
+        output = model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        chosen = output.logits[:, -1].softmax(-1).multinomial(1)
+        for row, token in zip(rows.tolist(), chosen[:, 0].tolist(), strict=True):
+            made[row].append(token)
+        on = (chosen[:, 0] != end).nonzero()[:, 0]
+        if not len(on):
+            break
+        cache = output.past_key_values
+        cache.batch_select_indices(on)
+        rows, ids, places = rows[on], chosen[on], places[on, -1:] + 1
+        mask = torch.cat([mask[on], torch.ones(len(on), 1, dtype=torch.long)], 1)
+    return made
+
+
+def update_plainly(model: Qwen3ForCausalLM, prompts: list[list[int]], made: list[list[int]], weights) -> None:
+    """Gradients of the weighted log-likelihood, in four passes over responses of like length."""
+    order, total = sorted(range(len(made)), key=lambda row: len(made[row])), sum(map(len, made))
+    for start in range(0, len(order), len(order) // 4):
+        rows = order[start : start + len(order) // 4]
+        width = max(len(prompts[row]) + len(made[row]) for row in rows)
+        ids, counts = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width)
+        for i, row in enumerate(rows):
+            own = prompts[row] + made[row]
+            ids[i, : len(own)] = torch.tensor(own)
+            counts[i, len(prompts[row]) : len(own)] = weights[row]
+        logits = model(input_ids=ids).logits[:, :-1]
+        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        ((losses * counts[:, 1:].flatten()).sum() / total).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
 
 
 # --- hidden states
@@ -145,6 +275,26 @@ def states() -> None:
     report("hidden states, 28 layers", once, "bare forward passes, same batches", plain, limit=1.15)
     report("hidden states, 28 layers", once, "published procedure", repeated, limit=0.05)
     report("hidden states, 28 layers", _memory("states"), "published procedure", _memory("published"), unit="MB")
+
+
+# --- measures of hidden states
+
+
+def latent_measures() -> None:
+    """All measures of five layers with their bootstrap, beside the decompositions of all its resamples alone."""
+    rng = np.random.default_rng(0)
+    before = rng.normal(size=(5, 100, 128))
+    after = before + 0.1 * rng.normal(size=before.shape)
+    resamples = 100  # as many as the bootstrap has
+
+    def decompositions() -> None:
+        for _ in range(resamples):
+            drawn = rng.integers(100, size=100)
+            for states in (*before[:, drawn], *after[:, drawn]):
+                np.linalg.svd(states - states.mean(0), full_matrices=False)
+
+    ours = lambda: latent.by_group({("math",): before}, {("math",): after}, ["group"])  # noqa: E731
+    report("latent_measures", *_between("decompositions of resamples alone", seconds(ours, decompositions)))
 
 
 # --- divergences
@@ -224,6 +374,9 @@ def main() -> None:
     if sys.argv[1:2] == ["memory"]:
         return print_memory(sys.argv[2])
     miniature()
+    rl_step()
+    imports()
+    latent_measures()
     states()
     divergences_time()
     ours, plain = _memory("divergences"), _memory("plain")
