@@ -23,7 +23,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mathtransfer.benchmarks import questions
 from mathtransfer.benchmarks.evaluate import evaluate
-from mathtransfer.drift import divergence, hidden_states, latent
+from mathtransfer.drift import completions, divergence, hidden_states, latent
 from mathtransfer.miniature import traces
 from mathtransfer.miniature.families import FAMILIES, Problem, distinct_problems
 from mathtransfer.models import checkpoints, engines, readout
