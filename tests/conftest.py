@@ -51,7 +51,7 @@ def copy_repository(folder: Path) -> Path:
 
 
 # In the environment that the tests run in.
-MAKE_BOOK = ["make", "-o", ".venv/installed", "book", "TIER=smoke"]
+MAKE_BOOK = ["make", "--no-print-directory", "-o", ".venv/installed", "book", "TIER=smoke"]
 
 
 def papermill(notebook: str, copy: Path, **parameters) -> list[str]:

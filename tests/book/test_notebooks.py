@@ -77,13 +77,13 @@ def test_pretraining_runs_and_resumes(tmp_path):
     tokenizer, checkpoint = vocabulary.build_tokenizer(), tmp_path / "checkpoint.pt"
     settings = {"seed": 1, "batch_size": 4, "muon_lr": 0.01, "adam_lr": 3e-3}
     whole, _ = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=100, **settings)
-    stopped = pretrain.schedule
+    stopped = pretrain._schedule
     try:  # stop after four steps, as a killed run would
-        pretrain.schedule = lambda step, total: stopped(step, total) if step < 4 else 1 / 0
+        pretrain._schedule = lambda step, total: stopped(step, total) if step < 4 else 1 / 0
         with pytest.raises(ZeroDivisionError):
             pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=2, **settings)
     finally:
-        pretrain.schedule = stopped
+        pretrain._schedule = stopped
     assert checkpoint.is_file()
     resumed, _ = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=2, **settings)
     assert not checkpoint.exists()
