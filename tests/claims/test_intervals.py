@@ -1,6 +1,7 @@
 """Intervals and exact tests against closed forms, brute force, scipy and simulation."""
 
 import math
+from functools import partial
 from itertools import permutations
 
 import numpy as np
@@ -30,17 +31,6 @@ def test_seed_interval_needs_two_seeds():
         intervals.seed_interval([1.0], 0.0)
 
 
-def test_seed_interval_covers_what_it_says():
-    """Simulated studies: seeds scatter around a mean that the drawn questions shift."""
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(2000):
-        shift = rng.normal(0, 0.5)
-        _, low, high = intervals.seed_interval(shift + rng.normal(0, 1.0, size=3), 0.25)
-        hits += low <= 0 <= high
-    assert 0.93 < hits / 2000 < 0.985
-
-
 def test_resampled_questions_have_the_variance_of_a_mean():
     rng = np.random.default_rng(1)
     accuracies = [100.0 * rng.integers(0, 2, size=(2, 200))]
@@ -51,14 +41,6 @@ def test_resampled_questions_have_the_variance_of_a_mean():
     # Both models answered the same drawn questions: a model minus itself has no variance.
     same = intervals.resample_questions([np.repeat(accuracies[0][:1], 2, axis=0)], draws=50, seed=0)
     assert np.ptp(same[:, 0] - same[:, 1]) == 0
-
-
-def test_all_benchmark_resamples():
-    resamples = intervals.benchmark_resamples(4)
-    assert resamples.shape == (256, 4)
-    assert len({tuple(r) for r in resamples}) == 256
-    values = np.array([1.0, 2.0, 4.0, 9.0])
-    assert values[resamples].mean(1).var() == pytest.approx(values.var() / 4)  # the bootstrap's exact variance
 
 
 def test_resamples_without_a_value_widen_the_interval():
@@ -89,17 +71,6 @@ def test_superiority_is_the_share_of_pairs():
     assert intervals.superiority(a, b) == pytest.approx(stats.mannwhitneyu(a, b).statistic / 77)
 
 
-def test_superiority_interval_covers_the_truth():
-    """Normal groups whose true probability is 0.76: the bootstrap is somewhat narrow, as it is known to be."""
-    rng = np.random.default_rng(0)
-    truth, hits = 100 * stats.norm.cdf(1 / math.sqrt(2)), 0
-    for seed in range(200):
-        a, b = rng.normal(1.0, 1.0, size=10), rng.normal(0.0, 1.0, size=10)
-        _, low, high = intervals.superiority_interval(a, b, draws=400, seed=seed)
-        hits += low <= truth <= high
-    assert 0.85 < hits / 200 <= 1.0
-
-
 def brute_force_p(a, b):
     together, count, total = [*a, *b], 0, 0
     observed = abs(np.mean(a) - np.mean(b))
@@ -120,23 +91,6 @@ def test_permutation_p_is_exact():
     assert intervals.permutation_p(a, b) == pytest.approx(library.pvalue, abs=0.01)
 
 
-def test_permutation_interval_holds_the_shifts_that_are_not_rejected():
-    rng = np.random.default_rng(3)
-    a, b = rng.normal(2, 1, size=6), rng.normal(0, 1, size=7)
-    value, low, high = intervals.permutation_interval(a, b)
-    assert low < value < high
-    for end, out in ((low, -1e-3), (high, 1e-3)):
-        assert intervals.permutation_p(a - end - out, b) <= 0.05
-        assert intervals.permutation_p(a - end + out, b) > 0.05
-    # Shifting the data shifts the interval.
-    shifted = intervals.permutation_interval(a + 10, b)
-    assert np.array(shifted) - 10 == pytest.approx(np.array([value, low, high]), abs=1e-6)
-
-
-def test_too_few_values_have_no_interval():
-    assert intervals.permutation_interval([1.0], [5.0, 6.0, 7.0, 8.0, 9.0])[1:] == (-math.inf, math.inf)
-
-
 def test_leave_one_out_agrees_with_scikit_learn():
     rng = np.random.default_rng(4)
     size = rng.uniform(0, 2, size=12)
@@ -153,20 +107,64 @@ def test_a_category_of_one_is_predicted_by_all_others():
     assert intervals.leave_one_out([1.0, 3.0, 10.0], np.array(["a", "a", "b"])).tolist() == [3.0, 1.0, 2.0]
 
 
-def test_difference_of_independent_normal_values():
-    a, b = intervals.normal_interval(5.0, 3.0), intervals.normal_interval(1.0, 4.0)
-    assert intervals.difference_interval(a, b) == pytest.approx(intervals.normal_interval(4.0, 5.0))  # 3, 4, 5
-
-
-def test_the_size_of_an_estimate_near_zero_is_that_of_a_half_normal():
-    value, low, high = intervals.absolute_interval(0.0, 1.0, draws=100_000)
-    assert value == 0.0
-    assert (low, high) == pytest.approx(stats.halfnorm.interval(0.95), abs=0.03)
-
-
-def test_quantities_by_seed_subtract_with_their_errors():
+def test_quantities_by_seed_subtract_and_divide_with_their_errors():
     a = intervals.BySeed(np.array([3.0, 5.0]), np.array([0.1, 0.3]))
     b = intervals.BySeed(np.array([1.0, 6.0]), np.array([0.2, 0.2]))
-    assert (a - b).interval() == intervals.seed_interval([2.0, -1.0], 0.4)
+    assert intervals.by_seed_interval(a - b) == intervals.seed_interval([2.0, -1.0], 0.4)
     both = intervals.larger(a, b)
     assert both.values.tolist() == [3.0, 6.0] and both.variance.tolist() == [0.1, 0.3]  # a: 4.0 on average, b: 3.5
+    # Of a ratio whose parts are known well: relative variances add.
+    exact, noisy = intervals.BySeed(np.full(2, 4.0), np.zeros(2)), intervals.BySeed(np.full(2, 2.0), np.full(2, 0.01))
+    value, low, high = intervals.ratio_by_seed(exact, noisy)
+    assert value == pytest.approx(2.0)
+    assert (low, high) == pytest.approx((2 * math.exp(-1.96 * 0.05), 2 * math.exp(1.96 * 0.05)), rel=1e-4)
+
+
+def test_welch_as_in_scipy():
+    a, b = [3.0, 5.0, 9.0], [1.0, 1.5, 2.0, 2.5, 1.0]
+    value, low, high = intervals.mean_difference_interval(a, b, level=0.9)
+    expected = stats.ttest_ind(a, b, equal_var=False)
+    assert value == pytest.approx(np.mean(a) - np.mean(b))
+    assert (low, high) == pytest.approx(tuple(expected.confidence_interval(0.9)))
+    assert intervals.mean_difference_interval([1.0], b)[1:] == (-math.inf, math.inf)
+
+
+def test_correlation_as_in_scipy():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=14)
+    y = x + rng.normal(size=14)
+    library = stats.pearsonr(x, y)
+    ends = library.confidence_interval()
+    assert intervals.correlation_interval(x, y) == pytest.approx((library.statistic, ends.low, ends.high))
+    assert intervals.correlation_interval(x, y, given=1)[1] < ends.low
+    with pytest.raises(ValueError, match="no interval"):
+        intervals.correlation_interval(x[:3], y[:3])
+
+
+def test_correlation_p_is_exact():
+    x, y = np.array([1.0, 2.0, 4.0, 3.0, 7.0]), np.array([2.0, 1.0, 3.0, 5.0, 6.0])
+    observed = abs(np.corrcoef(x, y)[0, 1])
+    orders = [abs(np.corrcoef(x, y[list(order)])[0, 1]) >= observed - 1e-9 for order in permutations(range(5))]
+    assert intervals.correlation_p(x, y) == pytest.approx(np.mean(orders))
+
+
+def test_spread_ratio_inverts_the_f_test():
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(size=5), rng.normal(size=7)
+    _, low, high = intervals.spread_ratio_interval(a, b)
+    for end, tail in ((low, stats.f.sf), (high, stats.f.cdf)):
+        assert tail((a / end).var(ddof=1) / b.var(ddof=1), 4, 6) == pytest.approx(0.025)
+
+
+def test_superiority_interval_has_a_width_without_overlap():
+    assert intervals.superiority_interval([5.0, 6.0, 7.0], [1.0, 2.0, 3.0, 4.0])[1] < 60
+    low = intervals.superiority_interval(np.arange(20) + 0.5, np.arange(20))[1]
+    assert 0 < low < 50
+
+
+def test_the_least_of_several_has_the_sidak_level():
+    estimates = [partial(intervals.normal_interval, value, 1.0) for value in (5.0, 1.0, 3.0)]
+    half = stats.norm.ppf(0.5 + 0.95 ** (1 / 3) / 2)
+    assert intervals.least(estimates) == pytest.approx((1.0, 1.0 - half, 1.0 + half))
+    assert intervals.least(estimates, rank=1) == pytest.approx((3.0, 3.0 - half, 3.0 + half))
+    assert intervals.largest(estimates) == pytest.approx((5.0, 5.0 - half, 5.0 + half))

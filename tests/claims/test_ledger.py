@@ -1,71 +1,140 @@
 """Verdicts follow from intervals and criteria alone."""
 
 import math
+from functools import partial
 
 import pandas as pd
 import pytest
 
 from mathtransfer.claims import ledger
+from mathtransfer.claims.intervals import normal_interval
 from mathtransfer.pages.ledger_table import ledger_html
+from mathtransfer.paper import reported
+
+
+def between(low, high, value=None):
+    """An estimate with these ends at every level."""
+    return lambda level=0.95: ((low + high) / 2 if value is None else value, low, high)
+
+
+def criterion(side, margin=1.0):
+    return ledger.Criterion("", side, 0.0, -margin, margin)
 
 
 @pytest.mark.parametrize(
     ("side", "low", "high", "expected"),
     [
-        ("above", 0.5, 2.0, ledger._HOLDS),
-        ("above", -0.5, 2.0, ledger._OPEN),
-        ("above", -2.0, -0.5, ledger._FAILS),
-        ("below", -2.0, -0.5, ledger._HOLDS),
-        ("below", 0.5, 2.0, ledger._FAILS),
-        ("above", float("nan"), float("nan"), ledger._OPEN),
-        ("above", float("-inf"), float("inf"), ledger._OPEN),
+        ("above", 0.5, 2.0, ledger.HOLDS),
+        ("above", -0.5, 2.0, ledger.TOO_LITTLE),
+        ("above", -0.5, 0.5, ledger.NO_EFFECT),
+        ("above", -2.0, -0.5, ledger.FAILS),
+        ("below", -2.0, -0.5, ledger.HOLDS),
+        ("below", 0.5, 2.0, ledger.FAILS),
+        ("within", -0.5, 0.9, ledger.HOLDS),
+        ("within", -0.5, 1.1, ledger.TOO_LITTLE),
+        ("within", 1.1, 3.0, ledger.FAILS),
+        ("within", -3.0, -1.1, ledger.FAILS),
+        ("above", float("nan"), float("nan"), ledger.TOO_LITTLE),
+        ("above", float("-inf"), float("inf"), ledger.TOO_LITTLE),
     ],
 )
 def test_verdict_of_an_interval(side, low, high, expected):
-    assert ledger._Criterion("", side, 0.0).verdict(low, high) == expected
+    assert ledger.verdict(criterion(side), between(low, high)) == expected
+
+
+def test_one_of_several_statistics_fails_by_a_wider_interval():
+    """2.2 standard errors below zero: beyond the ends at 95%, not beyond those at 1 - 0.05 / 2."""
+    estimate = partial(normal_interval, -2.2, 1.0)
+    assert ledger.verdict(criterion("above"), estimate) == ledger.FAILS
+    assert ledger.verdict(criterion("above"), estimate, comparisons=2) == ledger.TOO_LITTLE
+    assert ledger.verdict(criterion("below"), estimate, comparisons=2) == ledger.HOLDS
+    rows = ledger.judge("published", [("credit_other", estimate, "a"), ("credit_non", estimate, "b")])
+    assert set(rows["verdict"]) == {ledger.TOO_LITTLE} and set(rows["level"]) == {97.5}
 
 
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
-        ([ledger._HOLDS, ledger._HOLDS], ledger._HOLDS),
-        ([ledger._HOLDS, ledger._OPEN], ledger._OPEN),
-        ([ledger._HOLDS, ledger._OPEN, ledger._FAILS], ledger._FAILS),
+        ([ledger.HOLDS, ledger.HOLDS], ledger.HOLDS),
+        ([ledger.HOLDS, ledger.NO_EFFECT], ledger.NO_EFFECT),
+        ([ledger.HOLDS, ledger.NO_EFFECT, ledger.TOO_LITTLE], ledger.TOO_LITTLE),
+        ([ledger.HOLDS, ledger.TOO_LITTLE, ledger.FAILS], ledger.FAILS),
     ],
 )
 def test_a_claim_needs_all_its_statistics(verdicts, expected):
-    assert ledger._combine(verdicts) == expected
+    assert ledger.combine(verdicts) == expected
 
 
-def test_every_claim_of_the_study_has_criteria():
-    assert set(ledger._criteria()) >= {"S1", "S2", "S3", "S4", "L1", "L5", "T1", "T2"}
+def test_every_claim_of_the_paper_says_what_is_asked_or_needed():
+    assert list(ledger.claims()) == list(reported.table("claims")["claim"])
+    for name, claim in ledger.claims().items():
+        assert claim.criteria or claim.needs, name
+        assert claim.criteria or not set(claim.layers) & {"published"}, name
+
+
+def test_one_margin_for_little():
+    """What keeps, stagnates, is at least as good or matters little is within three percentage points everywhere."""
+    criteria = {name: c for claim in ledger.claims().values() for name, c in claim.criteria.items()}
+    little = {name: c for name, c in criteria.items() if c.side == "within" or "percentage points" in c.about}
+    assert {c.high - c.threshold for c in little.values()} == {3.0}
+    assert {abs(c.threshold) for c in little.values()} == {0.0, 3.0}
 
 
 def test_evidence_needs_a_criterion_and_a_layer():
+    one = between(0, 2)
     with pytest.raises(ValueError, match="write it down before"):
-        ledger.judge("miniature", [("made_up", (1, 0, 2), "here")])
+        ledger.judge("miniature", [("made_up", one, "here")])
     with pytest.raises(ValueError, match="unknown layer 'minature'"):
-        ledger.judge("minature", [("rl_less_sft_math", (1, 0, 2), "here")])
+        ledger.judge("minature", [("rl_less_sft_math", one, "here")])
+    with pytest.raises(ValueError, match="P1 is not applicable"):
+        ledger.judge("miniature", [("share_failing", one, "here")])
 
 
 def test_evidence_is_read_back_in_the_order_of_the_claims(tmp_path):
-    late = ledger.judge("miniature", [("sft_less_rl_kl", (1.0, 0.5, 1.5), "a")])
-    early = ledger.judge("published", [("rl_less_sft_math", (-3.0, -4.0, -2.0), "b")])
+    late = ledger.judge("miniature", [("sft_over_rl_kl_least", between(1.5, 2.5), "a")])
+    early = ledger.judge("published", [("rl_less_sft_math", between(-8.0, -4.0), "b")])
     recorded = ledger.record(tmp_path, "a_chapter", {"late": late, "early": early})
     assert list(recorded["cell"]) == ["a_chapter#early", "a_chapter#late"]
     joined = ledger.read_evidence(tmp_path / "evidence")
     assert list(joined["claim"]) == ["S1", "T1"]
     pd.testing.assert_frame_equal(joined, recorded)
-    verdicts = ledger.verdicts(joined).droplevel("statement")
-    assert verdicts.loc["S1", "published"] == ledger._FAILS and verdicts.loc["T1", "miniature"] == ledger._HOLDS
-    assert verdicts.loc["T1", "published"] == "no evidence yet"
     with pytest.raises(FileNotFoundError, match="no evidence"):
         ledger.read_evidence(tmp_path / "nowhere")
 
 
+def test_no_claim_vanishes_and_what_cannot_be_asked_is_told_from_what_is_missing():
+    rows = ledger.judge("published", [("rl_less_sft_math", between(-8.0, -4.0), "b")])
+    verdicts = ledger.verdicts(rows).droplevel("statement")
+    assert list(verdicts.index) == list(reported.table("claims")["claim"])
+    assert verdicts.loc["S1", "published"] == ledger.FAILS
+    assert verdicts.loc["S1", "miniature"] == ledger.MISSING
+    assert verdicts.loc["S1", "released"] == ledger.NOT_APPLICABLE
+    needs = ledger.needs(rows).set_index("claim")["needs"]
+    assert {"A7", "T6"} <= set(needs.index) and "S1" not in needs.index
+    assert needs["A7"]
+
+
+def test_nothing_that_happens_reproduces_s3_or_s2():
+    """SFT = RL = base, known as well as can be: the old S3 held."""
+    none = between(-0.1, 0.1)
+    found = [(name, none, "here") for name in ("sft_gain_non", "rl_gain_non", "rl_less_sft_non", "rl_less_sft_other")]
+    verdicts = ledger.verdicts(ledger.judge("miniature", found)).droplevel("statement")["miniature"]
+    assert verdicts["S3"] == verdicts["S2"] == ledger.NO_EFFECT
+
+
+def test_at_least_is_not_more():
+    """RL as good as SFT reaches at least its scores; the old S1 asked for more."""
+    (row,) = ledger.judge("miniature", [("rl_less_sft_math", between(-1.0, 1.0), "here")]).to_dict("records")
+    assert row["verdict"] == ledger.HOLDS
+
+
 def test_the_page_shows_every_row_whatever_its_interval(tmp_path):
-    intervals = {"plain": (1.0, 0.5, 1.5), "open": (1.0, -math.inf, math.inf), "none": (2.0, math.nan, math.nan)}
-    rows = ledger.judge("published", [("sft_over_rl_kl", ends, f"<{name}>") for name, ends in intervals.items()])
+    estimates = {
+        "plain": between(0.5, 1.5),
+        "open": between(-math.inf, math.inf, 1.0),
+        "none": between(math.nan, math.nan, 2.0),
+    }
+    rows = ledger.judge("published", [("sft_over_rl_kl", ends, f"<{name}>") for name, ends in estimates.items()])
     html = ledger_html(ledger.record(tmp_path, "a_chapter", {"here": rows}))
     assert html.count("<tr data-claim") == 3
     assert html.count('href="a_chapter.html#here"') == 3

@@ -1,21 +1,23 @@
 """Every statistic has one definition, under a name that a search finds, and says the same on every layer."""
 
 import ast
+import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from conftest import ROOT
 
 from mathtransfer import GROUPS
-from mathtransfer.claims import miniature, statistics
+from mathtransfer.claims import audit, controlled_study, latent_drift, ledger, miniature, token_drift, transfer
+from mathtransfer.claims.controlled_study import Tuned
 from mathtransfer.claims.intervals import BySeed
-from mathtransfer.claims.statistics import Tuned
 
 CLAIMS = ROOT / "src" / "mathtransfer" / "claims"
-NAMES = [name for entries in yaml.safe_load((CLAIMS / "claims.yaml").read_text()).values() for name in entries]
+NAMES = [name for claim in ledger.claims().values() for name in claim.criteria]
+# One file a part of the claims.
+FILES = ("audit", "controlled_study", "latent_drift", "token_drift", "ablation")
 
 
 def trees() -> dict[str, ast.Module]:
@@ -34,15 +36,14 @@ def test_every_statistic_is_defined_once_under_its_literal_name():
         if isinstance(node, ast.Constant) and node.value in NAMES
     ]
     assert sorted(name for _, name in found) == sorted(NAMES)
-    assert {module for module, _ in found} == {"statistics"}
+    assert {module for module, _ in found} <= set(FILES)
 
 
 def test_statistics_are_keys_of_literal_dictionaries_and_no_code_builds_names():
-    keys = [key for node in ast.walk(trees()["statistics"]) if isinstance(node, ast.Dict) for key in node.keys]
-    assert sorted(key.value for key in keys if isinstance(key, ast.Constant)) == sorted(NAMES)
-    built = [ast.unparse(node) for node in ast.walk(trees()["statistics"]) if isinstance(node, ast.JoinedStr)]
-    assert not built
-    # Elsewhere no text that code puts together is the beginning of a statistic's name.
+    nodes = [node for name in FILES for node in ast.walk(trees()[name])]
+    keys = [key.value for node in nodes if isinstance(node, ast.Dict) for key in node.keys if hasattr(key, "value")]
+    assert set(NAMES) <= set(keys)
+    # No text that code puts together is the beginning of a statistic's name.
     beginnings = {name[: i + 1] for name in NAMES for i, letter in enumerate(name) if letter == "_"}
     parts = [
         part.value
@@ -57,7 +58,7 @@ def test_statistics_are_keys_of_literal_dictionaries_and_no_code_builds_names():
 
 def test_no_chapter_defines_a_statistic():
     for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
-        cells = [cell for cell in yaml.safe_load(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
         code = "\n".join("".join(cell["source"]) for cell in cells)
         assert not [name for name in NAMES if name in code], path.name
 
@@ -70,55 +71,73 @@ def tuned(math, other, non, base=50.0) -> Tuned:
     return Tuned(gains, {group: np.full(2, base) for group in GROUPS}, dict.fromkeys(GROUPS, 4.0))
 
 
+def means(found: dict) -> dict[str, float]:
+    return {name: float(values.mean(-1)) for name, values in found.items()}
+
+
+def values(found: dict) -> dict[str, float]:
+    return {name: estimate()[0] for name, estimate in found.items()}
+
+
 def test_the_controlled_study_by_hand():
-    # With equal headroom and one spread, TI is 100 times the ratio of the signed roots' sums: (1 + 3) / (2 + 2) for RL.
+    # With equal headroom and one spread of 4, a domain index is half the mean of the signed roots of the gains.
     rl = tuned([4.0, 4.0], [1.0, 9.0], [-1.0, 1.0])
     sft = tuned([16.0, 16.0], [1.0, 1.0], [-4.0, 0.0])
-    found = statistics.rl_study(rl) | statistics.sft_study(rl, sft)
-    assert {name: value.item() for name, value in found.items()} == pytest.approx(
+    found = means(controlled_study.rl_study(rl) | controlled_study.sft_study(rl, sft))
+    assert found == pytest.approx(
         {
             "rl_gain_non": 0.0,
-            "rl_ti_other": 100.0,
-            "rl_ti_non": 0.0,
+            "rl_di_math": 1.0,
+            "rl_di_other": 1.0,
+            "rl_di_non": 0.0,
             "rl_less_sft_math": -12.0,
             "rl_less_sft_other": 4.0,
+            "rl_less_sft_non": 2.0,
             "sft_gain_non": -2.0,
-            "sft_ti_non": -25.0,
+            "sft_di_math": 2.0,
+            "sft_di_non": -0.5,
         }
     )
 
 
-def test_without_a_gain_on_mathematics_the_index_says_nothing():
-    assert math.isnan(tuned([-4.0, -4.0], [1.0, 9.0], [-1.0, 1.0]).index("other"))
+def test_a_domain_index_is_that_of_the_room():
+    model = Tuned({"non": np.array([4.0, -9.0, 1.0])}, {"non": np.array([20.0, 50.0, 90.0])}, {"non": 2.5})
+    expected = transfer.domain_index(model.gains["non"], model.base["non"], 2.5)
+    assert model.parts("non").mean() == pytest.approx(float(expected))
+
+
+def test_without_a_gain_on_mathematics_the_sign_still_has_a_value():
+    assert means(controlled_study.rl_study(tuned([-4.0, -4.0], [1.0, 9.0], [1.0, 1.0])))["rl_di_non"] > 0
 
 
 def test_survey_statistics_by_hand():
-    gains = pd.DataFrame(
-        {"math": [3.0, 2.0, 1.0, 1.0], "other": [1.0, -1.0, 0.0, 2.0], "non": [-1.0, -2.0, -3.0, -4.0]}
-    )
-    found = statistics.failures(gains)
-    assert [found[name][0] for name in ("share_failing_other", "share_failing_non")] == [50.0, 100.0]
+    gains = pd.DataFrame({"math": [3.0, 2.0, 1.0, 1.0], "other": [1.0, -1.0, 0.0, 2.0], "non": [-1.0, -2.0, -3.0, 4.0]})
+    assert {r: int(audit.failing(gains, r).sum()) for r in audit.READINGS} == {
+        "other": 2,
+        "non": 3,
+        "either": 3,
+        "both": 2,
+    }
+    assert values(audit.failures(gains)) == {"share_failing": 75.0}
     rl, sft = ({group: np.array(own) for group in ("other", "non")} for own in ([5.0, 7.0], [4.0, 6.0, -1.0]))
-    by_method = statistics.transfer_by_method(rl, sft)
-    assert by_method["rl_less_sft_ti_other"][0] == pytest.approx(3.0)
-    assert by_method["rl_beats_sft_ti_non"][0] == pytest.approx(100 * 5 / 6)
-    assert statistics.negative_transfer(sft)["sft_negative_ti_non"][0] == pytest.approx(100 / 3)
+    by_method = values(audit.other_by_method(rl, sft) | audit.non_by_method(rl, sft))
+    assert by_method["rl_less_sft_ti_other"] == pytest.approx(3.0)
+    assert by_method["rl_beats_sft_ti_non"] == pytest.approx(100 * 5 / 6)
+    assert by_method["sft_negative_ti_non"] == pytest.approx(100 / 3)
 
 
 def test_drift_statistics_by_hand():
     def by_seed(*values):
         return BySeed(np.array(values), np.zeros(len(values)))
 
-    sft = {"math": by_seed(1.0, 5.0), "other": by_seed(3.0, 1.0), "non": by_seed(6.0, 6.0)}
-    rl = {"math": by_seed(0.5, 2.0), "other": by_seed(1.0, 1.0), "non": by_seed(6.0, 7.0)}
-    found = {name: shift.values.tolist() for name, shift in statistics.shifts(sft, rl).items()}
-    assert found == {
-        "sft_less_rl_shift_math": [0.5, 3.0],
-        "sft_less_rl_shift_other": [2.0, 0.0],
-        "sft_less_rl_shift_non": [0.0, -1.0],
-        "sft_shift_non_less_rest": [3.0, 1.0],
-    }
-    assert statistics.least_kl_difference(sft, rl)["sft_less_rl_kl"].values.tolist() == [0.0, -1.0]
+    sft = {"math": by_seed(1.0, 4.0), "other": by_seed(3.0, 1.0), "non": by_seed(6.0, 6.0)}
+    rl = {"math": by_seed(0.5, 2.0), "other": by_seed(3.0, 1.0), "non": by_seed(1.5, 6.0)}
+    assert values(latent_drift.shifts(sft, rl)) == pytest.approx(
+        {"sft_over_rl_shift_math": 2.0, "sft_over_rl_shift_other": 1.0, "sft_over_rl_shift_non": 2.0}
+    )
+    # Seed by seed the larger of the others is 3 and 4: 6/3 and 6/4.
+    assert values(latent_drift.shift_on_non(sft)) == pytest.approx({"sft_shift_non_over_rest": math.sqrt(2 * 1.5)})
+    assert values(token_drift.least_kl_ratio(sft, rl)) == pytest.approx({"sft_over_rl_kl_least": 1.0})
 
 
 # --- the miniature layer
@@ -127,7 +146,7 @@ def test_drift_statistics_by_hand():
 def test_drift_in_miniature_covers_seeds_and_questions():
     """Two benchmarks a group: errors of the questions add within a group, halve in its mean, and add over settings."""
     rows = [
-        (setting, seed, group, f"{group} {i}", "centroid_distance", value + seed + i, 0.2)
+        (setting, seed, group, f"{group} {i}", "centroid_distance", value, 0.02)
         for setting, value in {"off-policy SFT": 4.0, "on-policy RL": 1.0}.items()
         for seed in range(3)
         for group in GROUPS
@@ -135,8 +154,43 @@ def test_drift_in_miniature_covers_seeds_and_questions():
     ]
     columns = ["setting", "seed", "group", "benchmark", "metric", "value", "stderr"]
     found = {
-        name: interval for name, interval, _ in miniature.latent_drift(pd.DataFrame(rows, columns=columns), "here")
+        name: estimate for name, estimate, _ in miniature.latent_drift(pd.DataFrame(rows, columns=columns), "here")
     }
-    value, low, high = found["sft_less_rl_shift_math"]
-    half = 1.96 * math.sqrt(2 * (2 * 0.2**2) / 4)  # the difference is the same for all seeds
-    assert (value, low, high) == pytest.approx((3.0, 3.0 - half, 3.0 + half), abs=1e-3)
+    variance = 2 * 0.02**2 / 4
+    half = 1.96 * math.sqrt(variance / 4.0**2 + variance / 1.0**2)  # all seeds are alike
+    value, low, high = found["sft_over_rl_shift_math"]()
+    assert (value, low, high) == pytest.approx((4.0, 4.0 * math.exp(-half), 4.0 * math.exp(half)), rel=1e-4)
+
+
+def test_a_benchmark_without_an_error_is_not_taken_for_exact():
+    rows = [
+        (s, seed, "math", b, "kl", 1.0, e)
+        for s in miniature.SETTINGS
+        for seed in (0, 1)
+        for b, e in (("a", 0.1), ("b", np.nan))
+    ]
+    shifts = pd.DataFrame(rows, columns=["setting", "seed", "group", "benchmark", "metric", "value", "stderr"])
+    sft, _ = miniature._overall(shifts, "kl")
+    assert np.isnan(sft.variance).all()
+
+
+def test_training_logs_by_hand():
+    steps = range(1, 9)
+    logs = pd.DataFrame(
+        [
+            (setting, seed, step, norm * (1 + 0.5 * (step % 2)), 10.0 * step if setting == "on-policy RL" else 50.0)
+            for setting, norm in {"off-policy SFT": 1.0, "on-policy RL": 2.0}.items()
+            for seed in (0, 1)
+            for step in steps
+        ],
+        columns=["setting", "seed", "step", "gradient_norm", "response_length"],
+    )
+    found = {name: estimate()[0] for name, estimate, _ in miniature.training(logs, "here")}
+    assert found == pytest.approx(
+        {
+            "rl_late_over_early_length": 75 / 15,
+            "rl_over_sft_total_grad": 2.0,
+            "rl_over_sft_late_var": 4.0,
+            "rl_over_sft_oscillation": 2.0,
+        }
+    )

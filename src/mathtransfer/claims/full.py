@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mathtransfer.benchmarks import grades
-from mathtransfer.claims import published, recomputed, transfer
+from mathtransfer.claims import controlled_study, recomputed, transfer
 from mathtransfer.claims.intervals import normal_interval
 from mathtransfer.claims.ledger import Evidence
 from mathtransfer.paper import reported
@@ -117,7 +117,7 @@ def indices(scores: pd.DataFrame, metric: str = _ACCURACY) -> pd.DataFrame:
 
 
 def evidence(scores: pd.DataFrame) -> list[Evidence]:
-    """S1 to S4 as in `published.controlled_study`; none before RL, an SFT model and their base are whole."""
+    """S1 to S4 as in `controlled_study.from_gains`; none before RL, an SFT model and their base are whole."""
     rl, *sft = reported.CONTROLLED_STUDY
     ours = scores[scores["metric"] == _ACCURACY].rename(columns={"value": "score"})
     gains = reported.gains(ours[["model", "group", "benchmark", "score"]])
@@ -125,6 +125,7 @@ def evidence(scores: pd.DataFrame) -> list[Evidence]:
     whole = set(counts.index[counts == len(reported.table("benchmarks"))])
     if rl not in whole or not whole & set(sft):
         return []
-    asked = ours.loc[ours["model"].isin({rl, *(whole & set(sft))}), "n"].min()
+    compared = {reported.bases()[rl], rl, *(whole & set(sft))}
+    asked = ours.loc[ours["model"].isin(compared), "n"].min()
     gains = gains[gains["model"].isin(whole)]
-    return published.controlled_study(gains, f"{asked} questions or more a benchmark")
+    return controlled_study.from_gains(gains, f"{asked} questions or more a benchmark")

@@ -1,8 +1,8 @@
-"""The claim ledger: criteria written down beforehand, evidence with intervals, computed verdicts."""
+"""The claim ledger: written criteria, evidence with intervals, computed verdicts."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,81 +11,155 @@ import pandas as pd
 import yaml
 from pandas.io.formats.style import Styler
 
-from mathtransfer.claims.intervals import Interval
-from mathtransfer.paper.reported import table
+from mathtransfer.claims.intervals import LEVEL, Estimate
+from mathtransfer.paper import reported
 
-Evidence = tuple[str, Interval, str]  # a statistic's name, its interval, and where it comes from
-_COLUMNS = ["claim", "layer", "statistic", "value", "low", "high", "criterion", "verdict", "run", "cell"]
-_LAYERS = ("published", "released", "miniature", "full")
-_HOLDS, _FAILS, _OPEN = "reproduced", "not reproduced", "undecided"
+Evidence = tuple[str, Estimate, str]  # a statistic's name, its estimate, and where it comes from
+LAYERS = ("published", "released", "miniature", "full")
+VERDICTS = HOLDS, FAILS, NO_EFFECT, TOO_LITTLE = "reproduced", "not reproduced", "near no effect", "too little data"
+MISSING, NOT_APPLICABLE = "no evidence yet", "not applicable"
+_COLUMNS = ["claim", "layer", "statistic", "value", "low", "high", "level", "criterion", "verdict", "run", "cell"]
+_SIDES = ("above", "below", "within")
 
 
 @dataclass(frozen=True)
-class _Criterion:
-    """The side of a threshold that a statistic's whole interval must lie on for its claim to hold."""
+class Criterion:
+    """Where a statistic's whole interval must lie for its claim to hold: beyond a threshold, or within a margin of it.
+
+    The margin is what counts as little in the statistic's unit: percentage points are told from none by three, ratios
+    from one by a factor of 1.25 (`units` in `claims.yaml`).
+    """
 
     about: str
-    side: str  # "above" or "below"
+    side: str
     threshold: float
+    low: float  # the threshold less the margin
+    high: float  # the threshold and the margin
 
     def __str__(self) -> str:
-        return f"interval {self.side} {self.threshold:g}"
+        place = f"{self.low:g} to {self.high:g}" if self.side == "within" else f"{self.threshold:g}"
+        return f"interval {self.side} {place}"
 
-    def verdict(self, low: float, high: float) -> str:
-        """What the interval says; an interval without ends (nan) decides nothing."""
-        if math.isnan(low) or math.isnan(high):
-            return _OPEN
-        above, below = low > self.threshold, high < self.threshold
-        if not above and not below:
-            return _OPEN
-        return _HOLDS if above == (self.side == "above") else _FAILS
+    def holds(self, low: float, high: float) -> bool:
+        """Whether an interval lies wholly where the claim needs it; one without ends (nan) does not."""
+        if self.side == "within":
+            return self.low < low and high < self.high
+        return low > self.threshold if self.side == "above" else high < self.threshold
+
+    def fails(self, low: float, high: float) -> bool:
+        """Whether an interval lies wholly where the claim forbids it."""
+        if self.side == "within":
+            return low > self.high or high < self.low
+        return high < self.threshold if self.side == "above" else low > self.threshold
+
+    def is_near(self, low: float, high: float) -> bool:
+        """Whether an interval lies wholly within the margin of the threshold: precise, and still undecided."""
+        return self.low < low and high < self.high
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is asked of a claim: its criteria by statistic, the layers that could answer, and what is still needed."""
+
+    criteria: dict[str, Criterion]
+    layers: tuple[str, ...]
+    needs: str
 
 
 @cache
-def _criteria() -> dict[str, dict[str, _Criterion]]:
-    """Claim -> statistic -> criterion, from `claims.yaml`.
+def claims() -> dict[str, Claim]:
+    """Every claim of the paper with its criteria, from `claims.yaml`.
 
     Raises:
-        ValueError: a criterion's side is neither above nor below, or its claim is not among the paper's.
+        ValueError: a claim of the paper is missing or is none of its, or a criterion's side, unit or layer is unknown.
     """
     written = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text())
-    known = set(table("claims")["claim"])
-    found = {c: {name: _Criterion(**entry) for name, entry in entries.items()} for c, entries in written.items()}
-    for claim, entries in found.items():
-        if claim not in known:
-            raise ValueError(f"claims.yaml has a criterion for {claim!r}, which is no claim of the paper")
-        for name, criterion in entries.items():
-            if criterion.side not in ("above", "below"):
-                raise ValueError(f"claims.yaml: side of {claim}/{name} is {criterion.side!r}, expected above or below")
-    return found
+    known, found = list(reported.table("claims")["claim"]), written["claims"]
+    if odd := sorted(set(known) ^ set(found)):
+        raise ValueError(f"claims.yaml and the paper's claims differ in {', '.join(odd)}")
+    return {claim: _read_claim(claim, found[claim], written["units"]) for claim in known}
 
 
-def criterion_of(statistic: str) -> tuple[str, _Criterion]:
+def _read_claim(name: str, entry: dict, units: dict[str, dict]) -> Claim:
+    if unknown := set(entry["layers"]) - set(LAYERS):
+        raise ValueError(f"claims.yaml: unknown layer {', '.join(unknown)} of {name}: expected {', '.join(LAYERS)}")
+    criteria = {
+        statistic: _read_criterion(f"{name}/{statistic}", units=units, **written)
+        for statistic, written in entry.get("criteria", {}).items()
+    }
+    return Claim(criteria, tuple(entry["layers"]), entry.get("needs", ""))
+
+
+def _read_criterion(name: str, about: str, side: str, threshold: float, unit: str, units: dict[str, dict]) -> Criterion:
+    if side not in _SIDES:
+        raise ValueError(f"claims.yaml: side of {name} is {side!r}, expected {', '.join(_SIDES)}")
+    if unit not in units:
+        raise ValueError(f"claims.yaml: unit of {name} is {unit!r}, expected one of {', '.join(units)}")
+    little = units[unit]
+    if "factor" in little:
+        return Criterion(about, side, threshold, threshold / little["factor"], threshold * little["factor"])
+    return Criterion(about, side, threshold, threshold - little["margin"], threshold + little["margin"])
+
+
+def criterion_of(statistic: str) -> tuple[str, Criterion]:
     """The claim that a statistic speaks for, and its criterion.
 
     Raises:
         ValueError: no criterion was written down for it.
     """
-    for claim, entries in _criteria().items():
-        if statistic in entries:
-            return claim, entries[statistic]
+    for name, claim in claims().items():
+        if statistic in claim.criteria:
+            return name, claim.criteria[statistic]
     raise ValueError(f"no criterion for {statistic!r} in claims.yaml: write it down before looking at the result")
 
 
-def judge(layer: str, found: list[Evidence]) -> pd.DataFrame:
-    """Evidence as rows of the ledger, in the order of the claims file.
+def from_table(where: str, found: dict[str, Estimate]) -> list[Evidence]:
+    """Statistics as evidence from one place."""
+    return [(name, estimate, where) for name, estimate in found.items()]
 
-    Claim, criterion and verdict follow from each statistic's name and interval.
+
+def fail_level(comparisons: int) -> float:
+    """The level of the intervals by which one of several statistics may fail a claim (Bonferroni).
+
+    A claim holds if all its statistics do, which many of them make harder; it fails if any of them does, which many of
+    them would make easier.
+    """
+    return 1 - (1 - LEVEL) / comparisons
+
+
+def verdict(criterion: Criterion, estimate: Estimate, comparisons: int = 1) -> str:
+    """What an estimate says of one criterion.
+
+    Args:
+        comparisons: how many statistics speak for the claim on this layer, see `fail_level`.
+    """
+    _, low, high = estimate(level=LEVEL)
+    if criterion.holds(low, high):
+        return HOLDS
+    if criterion.fails(*estimate(level=fail_level(comparisons))[1:]):
+        return FAILS
+    return NO_EFFECT if criterion.is_near(low, high) else TOO_LITTLE
+
+
+def judge(layer: str, found: list[Evidence]) -> pd.DataFrame:
+    """Evidence as rows of the ledger, in the order of the claims file: all that one layer has for a claim.
+
+    Claim, criterion and verdict follow from each statistic's name and estimate.
 
     Raises:
-        ValueError: no criterion was written down for a statistic, or the layer does not exist.
+        ValueError: no criterion was written down for a statistic, the layer does not exist, or it cannot answer.
     """
-    if layer not in _LAYERS:
-        raise ValueError(f"unknown layer {layer!r}: expected one of {', '.join(_LAYERS)}")
+    if layer not in LAYERS:
+        raise ValueError(f"unknown layer {layer!r}: expected one of {', '.join(LAYERS)}")
+    spoken = [(*criterion_of(statistic), statistic, estimate, run) for statistic, estimate, run in found]
+    counted = pd.Series([claim for claim, *_ in spoken], dtype=str).value_counts()
     rows = []
-    for statistic, (value, low, high), run in found:
-        claim, criterion = criterion_of(statistic)
-        rows.append((claim, layer, statistic, value, low, high, str(criterion), criterion.verdict(low, high), run))
+    for claim, criterion, statistic, estimate, run in spoken:
+        if layer not in claims()[claim].layers:
+            raise ValueError(f"{claim} is not applicable to the layer {layer!r} by claims.yaml")
+        said = verdict(criterion, estimate, counted[claim])
+        level = round(100 * fail_level(counted[claim]), 1)
+        rows.append((claim, layer, statistic, *estimate(level=LEVEL), level, str(criterion), said, run))
     return _in_order(pd.DataFrame(rows, columns=_COLUMNS[:-1]))
 
 
@@ -112,15 +186,19 @@ def show(table: pd.DataFrame) -> Styler:
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
-    order = list(_criteria())
-    return table.sort_values("claim", key=lambda claims: claims.map(order.index), kind="stable", ignore_index=True)
+    order = list(claims())
+    return table.sort_values("claim", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
-def _combine(verdicts: list[str]) -> str:
-    """A claim's verdict from its statistics': reproduced if all hold, not reproduced if any fails."""
-    if _FAILS in verdicts:
-        return _FAILS
-    return _OPEN if _OPEN in verdicts else _HOLDS
+def combine(verdicts: Sequence[str]) -> str:
+    """A claim's verdict from its statistics': reproduced if all hold, not reproduced if any fails.
+
+    Otherwise too little data, unless every statistic is either precise or holds.
+    """
+    for said in (FAILS, TOO_LITTLE, NO_EFFECT):
+        if said in verdicts:
+            return said
+    return HOLDS
 
 
 def read_evidence(folder: str | Path) -> pd.DataFrame:
@@ -137,10 +215,26 @@ def read_evidence(folder: str | Path) -> pd.DataFrame:
 
 
 def verdicts(ledger: pd.DataFrame) -> pd.DataFrame:
-    """The combined verdict of each claim and statement (rows) on each layer that has evidence (columns)."""
-    combined = ledger.groupby(["claim", "layer"], sort=False)["verdict"].agg(lambda column: _combine(list(column)))
-    stated = combined.reset_index().merge(table("claims")[["claim", "statement"]], on="claim")
-    wide = stated.pivot_table(
-        index=["claim", "statement"], columns="layer", values="verdict", aggfunc="first", sort=False
-    )
-    return wide.fillna("no evidence yet")
+    """The combined verdict of every claim and statement (rows) on every layer (columns).
+
+    A layer that could speak and has not is told from one that cannot.
+    """
+    said = ledger.groupby(["claim", "layer"])["verdict"].agg(list)
+    stated = reported.table("claims").set_index("claim")["statement"]
+
+    def cell(name: str, layer: str) -> str:
+        if (name, layer) in said:
+            return combine(said[name, layer])
+        return MISSING if layer in claims()[name].layers else NOT_APPLICABLE
+
+    rows = {(name, stated[name]): [cell(name, layer) for layer in LAYERS] for name in claims()}
+    table = pd.DataFrame(rows, index=list(LAYERS)).T
+    return table.rename_axis(["claim", "statement"])
+
+
+def needs(ledger: pd.DataFrame) -> pd.DataFrame:
+    """What would give evidence for the claims that have none on any layer: `claim, statement, needs`."""
+    open_claims = [name for name in claims() if name not in set(ledger["claim"])]
+    stated = reported.table("claims").set_index("claim")["statement"]
+    rows = [(name, stated[name], claims()[name].needs) for name in open_claims]
+    return pd.DataFrame(rows, columns=["claim", "statement", "needs"])

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mathtransfer.claims import statistics, transfer
-from mathtransfer.claims.intervals import Array, BySeed, normal_interval, resample_questions, seed_interval
-from mathtransfer.claims.ledger import Evidence
-from mathtransfer.claims.statistics import Tuned
+from mathtransfer.claims import ablation, controlled_study, transfer
+from mathtransfer.claims import latent_drift as latent
+from mathtransfer.claims import token_drift as tokens
+from mathtransfer.claims.controlled_study import Tuned
+from mathtransfer.claims.intervals import (
+    Array,
+    BySeed,
+    by_seed_interval,
+    geometric_interval,
+    normal_interval,
+    ratio_by_seed,
+    resample_questions,
+    seed_interval,
+)
+from mathtransfer.claims.ledger import Evidence, from_table
 from mathtransfer.runs import read_manifest
 
 SETTINGS = _SFT, _RL = "off-policy SFT", "on-policy RL"
@@ -72,7 +84,7 @@ def indices(answers: pd.DataFrame, definition: str) -> pd.DataFrame:
     return transfer.transferability(scores, bases, definition)
 
 
-def controlled_study(answers: pd.DataFrame, where: str) -> list[Evidence]:
+def study(answers: pd.DataFrame, where: str) -> list[Evidence]:
     """S1 to S4 with intervals over training seeds and evaluation questions.
 
     Args:
@@ -95,10 +107,8 @@ def controlled_study(answers: pd.DataFrame, where: str) -> list[Evidence]:
     observed = np.stack([accuracy.mean(1) for accuracy in accuracies], axis=-1)  # (models, benchmarks)
     by_seed = _study(observed, groups)
     resampled = _study(resample_questions(accuracies, _DRAWS, seed=0), groups)
-    return [
-        (name, seed_interval(values, float(resampled[name].mean(-1).var(ddof=1))), where)
-        for name, values in by_seed.items()
-    ]
+    variance = {name: float(values.mean(-1).var(ddof=1)) for name, values in resampled.items()}
+    return from_table(where, {name: partial(seed_interval, values, variance[name]) for name, values in by_seed.items()})
 
 
 def _study(scores: Array, groups: list[str]) -> dict[str, Array]:
@@ -116,7 +126,8 @@ def _study(scores: Array, groups: list[str]) -> dict[str, Array]:
 
     seeds = gains.shape[-2] // 2
     sft, rl = tuned(slice(seeds)), tuned(slice(seeds, None))
-    return statistics.rl_study(rl) | statistics.sft_study(rl, sft)
+    by_benchmark = controlled_study.rl_study(rl) | controlled_study.sft_study(rl, sft)
+    return {name: values.mean(-1) for name, values in by_benchmark.items()}
 
 
 # --- L1, L5, T1 to T4: drift
@@ -129,7 +140,7 @@ def over_seeds(shifts: pd.DataFrame, metric: str) -> pd.DataFrame:
         shifts: tidy, from the runs of `latent_drift` or `token_drift`.
     """
     rows = [
-        (setting, benchmark, *quantity.interval())
+        (setting, benchmark, *by_seed_interval(quantity))
         for setting, measured in zip(SETTINGS, _by(shifts, metric, "benchmark"), strict=True)
         for benchmark, quantity in measured.items()
     ]
@@ -145,27 +156,28 @@ def latent_drift(shifts: pd.DataFrame, where: str, metric: str = "centroid_dista
         metric: the measure of a shift; by default d of Section 3.2.
     """
     sft, rl = _by(shifts, metric, "group")
-    return [(name, shift.interval(), where) for name, shift in statistics.shifts(sft, rl).items()]
+    return from_table(where, latent.shifts(sft, rl) | latent.shift_on_non(sft))
 
 
 def token_drift(shifts: pd.DataFrame, where: str) -> list[Evidence]:
-    """T1 to T4 with intervals over training seeds and, except for the ratios, over evaluation questions.
+    """T1 to T4 with intervals over training seeds and evaluation questions.
 
     Args:
         shifts: tidy, from the runs of `token_drift`.
         where: what the shifts are from.
     """
-    sft_kl, rl_kl = _by(shifts, "kl", "benchmark")
     sft_ranks, rl_ranks = _overall(shifts, "rank_shift")
-    sft_shifted, rl_shifted = _overall(shifts, "shifted")
-    sft_coverage, rl_coverage = _overall(shifts[shifts["n"] > 0], "shift_coverage")
-    ratios = statistics.rank_shift_ratio(rl_ranks.values, sft_ranks.values)
-    ratios |= statistics.shifted_share_ratio(sft_shifted.values, rl_shifted.values)
-    return [
-        *((name, kl.interval(), where) for name, kl in statistics.least_kl_difference(sft_kl, rl_kl).items()),
-        *((name, seed_interval(ratio, 0.0), where) for name, ratio in ratios.items()),
-        *((name, s.interval(), where) for name, s in statistics.shift_coverage(sft_coverage, rl_coverage).items()),
-    ]
+    evenness = shifts[(shifts["metric"] == "shift_evenness") & (shifts["n"] > 1)]
+    in_runs = evenness.groupby("benchmark")["value"].transform("count")
+    evenness = evenness[in_runs == in_runs.max()]  # benchmarks whose responses are long enough in every run
+    found = (
+        tokens.least_kl_ratio(*_by(shifts, "kl", "benchmark"))
+        | tokens.least_response_kl_ratio(*_by(shifts, "kl_response", "benchmark"))
+        | tokens.rank_shift_ratio(partial(ratio_by_seed, rl_ranks, sft_ranks))
+        | tokens.shifted_share_ratio(*_overall(shifts, "shifted"))
+        | tokens.shift_evenness(*_overall(evenness, "shift_evenness"))
+    )
+    return from_table(where, found)
 
 
 def _by(shifts: pd.DataFrame, metric: str, column: str) -> list[dict[str, BySeed]]:
@@ -186,4 +198,47 @@ def _overall(shifts: pd.DataFrame, metric: str) -> list[BySeed]:
 def _mean_and_variance(shifts: pd.DataFrame, metric: str, *columns: str) -> tuple[pd.Series, pd.Series]:
     """The mean over benchmarks in every run, and its variance: each benchmark has questions of its own."""
     runs = shifts[shifts["metric"] == metric].groupby(["setting", "seed", *columns])
-    return runs["value"].mean(), runs["stderr"].agg(lambda errors: (errors**2).sum() / len(errors) ** 2)
+    return runs["value"].mean(), runs["stderr"].agg(lambda errors: (errors**2).sum(skipna=False) / len(errors) ** 2)
+
+
+# --- A3, A5: the training logs
+
+
+def gradient_indicators(log: pd.DataFrame) -> pd.Series:
+    """What Table 7 tells of one run's gradient norms; the paper gives no formulas, so these are ours.
+
+    Args:
+        log: one row a step, `gradient_norm`.
+
+    Returns:
+        `total_grad`, the sum over steps; `late_var`, the variance over the last quarter; `oscillation`, the mean
+        absolute change from step to step.
+    """
+    norm = log["gradient_norm"]
+    late = norm.iloc[-len(norm) // 4 :]
+    return pd.Series({"total_grad": norm.sum(), "late_var": late.var(), "oscillation": norm.diff().abs().mean()})
+
+
+def training(logs: pd.DataFrame, where: str) -> list[Evidence]:
+    """A3 and A5 with intervals over training seeds, seed by seed.
+
+    The two settings take different numbers of updates, so indicators are over the steps that both have.
+
+    Args:
+        logs: `setting, seed, step, gradient_norm, response_length` of every run.
+        where: what the logs are from.
+    """
+    steps = int(logs.groupby("setting")["step"].max().min())
+    both = logs[logs["step"] <= steps].sort_values("step").groupby(["setting", "seed"])
+    indicators = both[["gradient_norm"]].apply(gradient_indicators)
+    ratios = indicators.loc[_RL] / indicators.loc[_SFT]
+    lengths = logs[logs["setting"] == _RL].sort_values("step").groupby("seed")["response_length"]
+    longer = lengths.agg(
+        lambda column: column.iloc[-len(column) // 4 :].mean() / column.iloc[: len(column) // 4].mean()
+    )
+    over = {name: partial(geometric_interval, ratios[name]) for name in ratios}
+    return from_table(
+        where,
+        ablation.lengthening(partial(geometric_interval, longer))
+        | ablation.gradient_norms(over["total_grad"], over["late_var"], over["oscillation"]),
+    )

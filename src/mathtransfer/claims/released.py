@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 
 from mathtransfer.benchmarks.grades import CORRECT
-from mathtransfer.claims import statistics
 from mathtransfer.claims.intervals import Interval, quantile_interval, resample_questions
-from mathtransfer.claims.ledger import Evidence
+from mathtransfer.claims.ledger import Evidence, from_table
+from mathtransfer.claims.token_drift import kl_ratio
 from mathtransfer.paper import reported
 
 _RL, _THINK, _ = reported.CONTROLLED_STUDY
@@ -38,7 +36,4 @@ def evidence() -> list[Evidence]:
     """T1 on the divergences in the authors' files: one prompt set, so one ratio, which leaves no interval."""
     kl = reported.table("kl_reported")
     kl = kl[kl["where"].str.startswith("released")].set_index("model")["kl"]
-    return [
-        (name, (ratio, math.nan, math.nan), "released KL on IFEval, think (SFT)")
-        for name, ratio in statistics.kl_ratio(kl[_THINK], kl[_RL]).items()
-    ]
+    return from_table("released KL on IFEval, think (SFT)", kl_ratio(kl[[_THINK]].to_numpy(), kl[[_RL]].to_numpy()))

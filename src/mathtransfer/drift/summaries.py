@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.special import gammaln
 
 _METRICS = ("kl", "kl_reverse", "js", "log_ratio", "rank_shift", "shifted")
 _DRAWS = 1000  # resamples of the prompts
@@ -65,14 +66,36 @@ def published_kl(drift: pd.DataFrame) -> float:
     return abs(float(drift[drift["position"] > 0].groupby("text")["log_ratio"].mean().mean()))
 
 
-def shift_coverage(drift: pd.DataFrame) -> pd.Series:
-    """How much of each text the rank shifts are spread over: percent of its tenths that hold a shifted token. Ours.
+def response_kl(drift: pd.DataFrame) -> pd.Series:
+    """KL(tuned || base) of each whole response in nats: the sum over its tokens, so that length counts."""
+    return drift.groupby("text")["kl"].sum()
 
-    Texts of fewer than ten tokens are left out.
+
+def shift_evenness(drift: pd.DataFrame) -> pd.Series:
+    """How evenly the rank shifts lie along each text, percent of what random placement would give. Ours.
+
+    The tenths of a text that hold a shifted token, over the number to be expected if the same number of shifted tokens
+    lay anywhere in a text of that length. Thus a short text, or one with few shifts, is not taken for a concentrated
+    one. Texts of fewer than ten tokens or fewer than two shifted ones are left out.
     """
-    long = drift[drift["length"] >= 10]
+    shifted = drift["rank_shift"] != 0
+    counts = shifted.groupby(drift["text"]).transform("sum")
+    long = drift[(drift["length"] >= 10) & (counts >= 2)]
     tenth = (10 * long["position"] // long["length"]).rename("tenth")
-    return 100.0 * (long["rank_shift"] != 0).groupby([long["text"], tenth]).any().groupby("text").mean()
+    cells = shifted[long.index].groupby([long["text"], tenth]).agg(["sum", "size"])
+    of_text = cells.groupby("text")[["sum", "size"]].transform("sum")
+    # A tenth holds none of m shifted tokens among n with probability C(n - its size, m) / C(n, m).
+    none = np.exp(
+        _log_ways(of_text["size"] - cells["size"], of_text["sum"]) - _log_ways(of_text["size"], of_text["sum"])
+    )
+    sums = cells.assign(held=cells["sum"] > 0, expected=1 - none).groupby("text")[["held", "expected"]].sum()
+    return 100.0 * sums["held"] / sums["expected"]
+
+
+def _log_ways(n: pd.Series, m: pd.Series) -> pd.Series:
+    """The logarithm of C(n, m), minus infinity if m is larger than n."""
+    ways = gammaln(n + 1) - gammaln(m + 1) - gammaln((n - m).clip(lower=0) + 1)
+    return ways.where(m <= n, -np.inf)
 
 
 def most_moved(drift: pd.DataFrame, n: int = 15, around: int = 6) -> pd.DataFrame:

@@ -1,0 +1,264 @@
+"""P1 to P10, the survey of released models: statistics, and what the paper's tables say."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from mathtransfer.claims import recomputed
+from mathtransfer.claims.intervals import (
+    Array,
+    Estimate,
+    exact,
+    least,
+    leave_one_out,
+    mean_difference_interval,
+    normal_interval,
+    share_interval,
+    superiority_interval,
+    t_interval,
+)
+from mathtransfer.claims.ledger import Evidence, from_table
+from mathtransfer.claims.transfer import OUTSIDE
+from mathtransfer.paper import reported
+
+READINGS = ("other", "non", "either", "both")  # where a model must not gain to count as failing, see P1
+_ByGroup = dict[str, Array]
+
+
+# --- statistics
+
+
+def failing(gains: pd.DataFrame, reading: str = "either") -> pd.Series:
+    """Which models do not gain outside mathematics: a mean gain of zero or less is no gain.
+
+    Args:
+        gains: mean gains in percentage points, one row a model, one column a group.
+        reading: one of `READINGS`: in that group, in at least one of the two, in both.
+    """
+    fails = gains[list(OUTSIDE)] <= 0
+    return {"either": fails.any(axis=1), "both": fails.all(axis=1)}.get(reading, fails.get(reading))
+
+
+def failures(gains: pd.DataFrame) -> dict[str, Estimate]:
+    """P1: the share of models that gain on mathematics but not in every other group.
+
+    Args:
+        gains: mean gains of the models that gain on mathematics, one row a model, one column a group.
+    """
+    return {"share_failing": _share(failing(gains))}
+
+
+def sft_failures(gains: pd.DataFrame) -> dict[str, Estimate]:
+    """P10: the same share of the SFT models alone."""
+    return {"sft_share_failing": _share(failing(gains))}
+
+
+def other_by_method(rl: _ByGroup, sft: _ByGroup) -> dict[str, Estimate]:
+    """P2: the indices of RL models against those of SFT models, group -> `(models,)` in percent."""
+    return {
+        "rl_less_sft_ti_other": partial(mean_difference_interval, rl["other"], sft["other"]),
+        "rl_beats_sft_ti_other": partial(superiority_interval, rl["other"], sft["other"]),
+    }
+
+
+def non_by_method(rl: _ByGroup, sft: _ByGroup) -> dict[str, Estimate]:
+    """P3: as P2, and how often SFT models have a negative index."""
+    return {
+        "rl_less_sft_ti_non": partial(mean_difference_interval, rl["non"], sft["non"]),
+        "rl_beats_sft_ti_non": partial(superiority_interval, rl["non"], sft["non"]),
+        "sft_negative_ti_non": partial(share_interval, int((sft["non"] < 0).sum()), len(sft["non"])),
+    }
+
+
+def prediction(errors: dict[str, pd.DataFrame]) -> dict[str, Estimate]:
+    """P4: variance explained by the paradigm less that by each other predictor; the smallest of these counts.
+
+    Args:
+        errors: group -> squared errors, one row a model, columns `nothing, paradigm` and the other predictors.
+    """
+    return {
+        "paradigm_over_rivals_other": _over_rivals(errors["other"]),
+        "paradigm_over_rivals_non": _over_rivals(errors["non"]),
+    }
+
+
+def explained(errors: pd.DataFrame) -> pd.Series:
+    """The share of variance that each predictor explains out of sample, percent; below 0 it is worse than nothing."""
+    total = errors.sum()
+    return 100 * (1 - total.drop("nothing") / total["nothing"])
+
+
+def _over_rivals(errors: pd.DataFrame) -> Estimate:
+    """Student's t on each model's difference of squared errors, in points of the variance to be explained."""
+    points = 100 * errors / errors["nothing"].mean()
+    rivals = points.drop(columns=["nothing", "paradigm"])
+    return partial(least, [partial(t_interval, rivals[name] - points["paradigm"]) for name in rivals])
+
+
+def broad_data(rl_less_sft: _ByGroup) -> dict[str, Estimate]:
+    """P5: RL less SFT of one pair on broader data, group -> `(benchmarks,)` in percentage points."""
+    return {
+        "broad_rl_less_sft_other": partial(t_interval, rl_less_sft["other"]),
+        "broad_rl_less_sft_non": partial(t_interval, rl_less_sft["non"]),
+    }
+
+
+def models_covered(tuned: int) -> dict[str, Estimate]:
+    """P6: how many tuned models have scores."""
+    return {"tuned_models": partial(exact, tuned)}
+
+
+def sft_of_qwen(gains: pd.DataFrame) -> dict[str, Estimate]:
+    """P7: gains of the SFT models of Qwen, one row a model, columns `math, code, non`, percentage points."""
+    return {
+        "sft_qwen_gain_math": partial(t_interval, gains["math"]),
+        "sft_qwen_gain_code": partial(t_interval, gains["code"]),
+        "sft_qwen_gain_non": partial(t_interval, gains["non"]),
+    }
+
+
+def moderate_transfer(gains: pd.DataFrame) -> dict[str, Estimate]:
+    """P8: gains of all models, one row a model, one column a group, percentage points."""
+    return {
+        "gain_other": partial(t_interval, gains["other"]),
+        "gain_other_less_math": partial(t_interval, gains["other"] - gains["math"]),
+    }
+
+
+def best_of_its_size(leads: list[Estimate]) -> dict[str, Estimate]:
+    """P9: the mean score of Qwen3-14B less that of each other model of its size, percentage points."""
+    return {"teacher_lead_least": partial(least, leads)}
+
+
+def _share(hits: pd.Series) -> Estimate:
+    return partial(share_interval, int(hits.sum()), len(hits))
+
+
+# --- the paper's tables
+
+
+def published() -> list[Evidence]:
+    """P1 to P10 from Tables 5 and 9 to 11, with and without the authors' own three models where both are asked."""
+    gains = mean_gains()
+    survey = gains[gains["table"] == "Table 5"]
+    found = [
+        *from_table("Tables 9 to 11, 15 models of Table 5", failures(survey[survey["math"] > 0])),
+        *from_table("Table 5's SFT models", sft_failures(survey[survey["method"] == "SFT"])),
+    ]
+    for own in (False, True):
+        found += _transfer_by_method(own)
+    return found + _broad_data() + _covered() + _gains_by_kind(survey) + _teacher()
+
+
+def mean_gains() -> pd.DataFrame:
+    """The mean gain of every tuned model in each group, percentage points: `math, other, non, method, table`."""
+    means = reported.gains().groupby(["model", "group"])["gain"].mean().unstack()
+    printed = reported.table("transferability_reported").set_index("model")["table"]
+    return means.join(reported.tuned().set_index("model")["method"]).join(printed)
+
+
+def pooled_indices(own: bool = True) -> pd.DataFrame:
+    """Every tuned model's recomputed indices by the pooled definition, with or without the authors' own models."""
+    table = recomputed.indices(draws=1).dropna(subset="value")
+    return table if own else table[table["table"] == "Table 5"]
+
+
+def predictors() -> pd.DataFrame:
+    """What might predict transfer, for every tuned model.
+
+    Returns:
+        `paradigm, base type` (raw or instruction-tuned), `size, family, data`; the numbers as logarithms.
+    """
+    models = reported.tuned().set_index("model")
+    return pd.DataFrame(
+        {
+            "paradigm": models["method"],
+            "base type": np.where(models["base"].str.contains("Instruct"), "instruction-tuned", "raw"),
+            "size": np.log10(models["params_b"]),
+            "family": models["family"],
+            "data": np.log10(models["examples"]),
+        }
+    )
+
+
+def prediction_errors(group: str, own: bool = True) -> pd.DataFrame:
+    """Squared error of each predictor for each model's index, predicted from the other models.
+
+    Returns:
+        Squared points, one row a model, columns `nothing` (the mean of the others) and those of `predictors`.
+    """
+    table = pooled_indices(own)
+    value = table[table["group"] == group].set_index("model")["value"]
+    given = predictors().loc[value.index]
+    given.insert(0, "nothing", "all")
+    return pd.DataFrame({name: (leave_one_out(value, given[name]) - value) ** 2 for name in given}, index=value.index)
+
+
+def same_base_pairs() -> pd.DataFrame:
+    """Every RL model against every SFT model of the same base: `base, rl, sft, other, non`, RL less SFT in points."""
+    table = pooled_indices().pivot(index=["model", "method"], columns="group", values="value").reset_index()
+    table["base"] = table["model"].map(reported.bases())
+    rl, sft = (table[table["method"] == method] for method in ("RL", "SFT"))
+    pairs = rl.merge(sft, on="base", suffixes=("_rl", "_sft"))
+    return pd.DataFrame(
+        {"base": pairs["base"], "rl": pairs["model_rl"], "sft": pairs["model_sft"]}
+        | {group: pairs[f"{group}_rl"] - pairs[f"{group}_sft"] for group in OUTSIDE}
+    )
+
+
+def _transfer_by_method(own: bool) -> list[Evidence]:
+    table = pooled_indices(own)
+    rl, sft = (
+        {group: part["value"].to_numpy() for group, part in table[table["method"] == method].groupby("group")}
+        for method in ("RL", "SFT")
+    )
+    whose = "with the authors' own models" if own else "Table 5"
+    counted = f"{len(rl['non'])} RL and {len(sft['non'])} SFT models, {whose}"
+    errors = {group: prediction_errors(group, own) for group in OUTSIDE}
+    return from_table(counted, other_by_method(rl, sft) | non_by_method(rl, sft) | prediction(errors))
+
+
+def _broad_data() -> list[Evidence]:
+    """P5: the two General-Reasoner models on the four benchmarks of each group."""
+    scores = reported.table("scores").pivot(index=["group", "benchmark"], columns="model", values="score")
+    rl, sft = (scores[f"General-Reasoner-Qwen3-14B ({method})"] for method in ("RL", "SFT"))
+    return from_table("Tables 9 to 11", broad_data({group: (rl - sft).loc[group].to_numpy() for group in OUTSIDE}))
+
+
+def _covered() -> list[Evidence]:
+    models = reported.table("models")
+    rows = reported.table("scores")["model"].unique()
+    tuned = models[models["model"].isin(rows) & (models["method"] != "base")]
+    return from_table("Tables 9 to 11", models_covered(len(tuned)))
+
+
+def _gains_by_kind(survey: pd.DataFrame) -> list[Evidence]:
+    """P7 and P8, on Table 5's models."""
+    code = reported.gains().query("benchmark == 'livecodebench_v2'").set_index("model")["gain"].rename("code")
+    table = survey.join(code)
+    family = reported.tuned().set_index("model")["family"]
+    qwen = table[(table["method"] == "SFT") & (family.reindex(table.index) == "Qwen")]
+    return [
+        *from_table(f"Tables 9 to 11, {len(qwen)} SFT models of Qwen", sft_of_qwen(qwen)),
+        *from_table(f"Tables 9 to 11, {len(table)} models", moderate_transfer(table)),
+    ]
+
+
+def _teacher() -> list[Evidence]:
+    """P9: Qwen3-14B in its thinking mode against the other 14B models, with the benchmarks' items as the only error."""
+    scores = reported.scores()
+    of_size = reported.table("models").query("params_b == 14")["model"]
+    means = (
+        scores[scores["model"].isin(of_size)]
+        .groupby("model")
+        .agg(value=("value", "mean"), stderr=("stderr", lambda errors: np.sqrt((errors**2).sum()) / len(errors)))
+    )
+    teacher, rivals = means.loc["Qwen3-14B (think)"], means[~means.index.str.startswith("Qwen3-14B (")]
+    leads = [
+        partial(normal_interval, teacher["value"] - rival.value, float(np.hypot(teacher["stderr"], rival.stderr)))
+        for rival in rivals.itertuples()
+    ]
+    return from_table(f"Tables 9 to 11, {len(rivals)} other models of 14B", best_of_its_size(leads))

@@ -1,0 +1,234 @@
+"""L1 to L14, drift of hidden states: statistics, and what Tables 2 and 6 and Figures 3 and 7 to 12 say."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from mathtransfer import GROUPS
+from mathtransfer.claims import audit
+from mathtransfer.claims.controlled_study import RL_14B, SFT_14B, kind
+from mathtransfer.claims.intervals import (
+    Array,
+    BySeed,
+    Estimate,
+    correlation_interval,
+    geometric_interval,
+    larger,
+    mean_difference_interval,
+    ratio_by_seed,
+    share_interval,
+    spread_ratio_interval,
+    t_interval,
+)
+from mathtransfer.claims.ledger import Evidence, from_table
+from mathtransfer.claims.transfer import OUTSIDE
+from mathtransfer.paper import reported
+
+_THINK_14B, _NO_THINK_14B = SFT_14B
+_RL_7B, _SFT_7B = "UniReason-Qwen2.5-7B (RL)", "UniReason-Qwen2.5-7B (SFT)"
+_LEAST = 0.05  # a printed 0.0 is taken for half the last digit
+
+
+# --- statistics
+
+
+def shifts(sft: dict[str, BySeed], rl: dict[str, BySeed]) -> dict[str, Estimate]:
+    """L1: PCA shifts of training runs by group, SFT over RL."""
+    return {
+        "sft_over_rl_shift_math": partial(ratio_by_seed, sft["math"], rl["math"]),
+        "sft_over_rl_shift_other": partial(ratio_by_seed, sft["other"], rl["other"]),
+        "sft_over_rl_shift_non": partial(ratio_by_seed, sft["non"], rl["non"]),
+    }
+
+
+def shift_on_non(sft: dict[str, BySeed]) -> dict[str, Estimate]:
+    """L5: PCA shifts of SFT's training runs by group, non-reasoning over the larger of the other two."""
+    return {"sft_shift_non_over_rest": partial(ratio_by_seed, sft["non"], larger(sft["math"], sft["other"]))}
+
+
+def shift_ratio(sft: Array, rl: Array) -> dict[str, Estimate]:
+    """L1: PCA shifts by benchmark, `(benchmarks,)`."""
+    return {"sft_over_rl_shift": partial(geometric_interval, sft / rl)}
+
+
+def log_shifts_by_method(rl: pd.DataFrame, sft: pd.DataFrame) -> dict[str, Estimate]:
+    """L2: log10 PCA shifts of RL models against SFT models, one row a model, one column a group."""
+    return {
+        "rl_less_sft_log_shift_math": partial(mean_difference_interval, rl["math"], sft["math"]),
+        "rl_less_sft_log_shift_other": partial(mean_difference_interval, rl["other"], sft["other"]),
+        "rl_less_sft_log_shift_non": partial(mean_difference_interval, rl["non"], sft["non"]),
+    }
+
+
+def log_shifts_by_size(large_less_small: Array) -> dict[str, Estimate]:
+    """L3: log10 PCA shift of a 32B model less that of the 7B model of its recipe, mean over groups, `(recipes,)`."""
+    return {"large_less_small_log_shift": partial(t_interval, large_less_small)}
+
+
+def log_shifts_by_family(llama: pd.DataFrame, qwen: pd.DataFrame) -> dict[str, Estimate]:
+    """L4: log10 PCA shifts of RL models of Llama against those of Qwen, one row a model, one column a group."""
+    return {
+        "llama_less_qwen_log_shift_other": partial(mean_difference_interval, llama["other"], qwen["other"]),
+        "llama_less_qwen_log_shift_non": partial(mean_difference_interval, llama["non"], qwen["non"]),
+    }
+
+
+def largest_shifts(by_group: pd.DataFrame, by_benchmark: pd.DataFrame) -> dict[str, Estimate]:
+    """L5: where each SFT model shifts most, and whether CoQA alone bears it out.
+
+    Args:
+        by_group: PCA shifts, one row an SFT model, one column a group.
+        by_benchmark: PCA shifts, one row an SFT model, columns `math500, coqa` and others.
+    """
+    largest = by_group.idxmax(axis=1) == "non"
+    coqa = by_benchmark["coqa"] > by_benchmark["math500"]
+    return {
+        "sft_share_largest_on_non": partial(share_interval, int(largest.sum()), len(largest)),
+        "sft_share_coqa_above_math500": partial(share_interval, int(coqa.sum()), len(coqa)),
+    }
+
+
+def shift_with_transfer(shift: pd.DataFrame, gain: pd.DataFrame, index: pd.DataFrame, within: pd.Series) -> dict:
+    """L6: correlation of log10 PCA shift with transfer, over all models and within training methods.
+
+    Args:
+        shift, gain, index: one row a model, columns `other, non`: log10 shifts, gains in percentage points, indices in
+            percent.
+        within: the method of each model, whose means are taken out of shift and gain.
+    """
+    near, rise = (table - table.groupby(within).transform("mean") for table in (shift, gain))
+    given = within.nunique() - 1
+    return {
+        "shift_with_gain_other": partial(correlation_interval, shift["other"], gain["other"]),
+        "shift_with_gain_non": partial(correlation_interval, shift["non"], gain["non"]),
+        "shift_with_gain_other_within": partial(correlation_interval, near["other"], rise["other"], given),
+        "shift_with_gain_non_within": partial(correlation_interval, near["non"], rise["non"], given),
+        "shift_with_ti_other": partial(correlation_interval, shift["other"], index["other"]),
+        "shift_with_ti_non": partial(correlation_interval, shift["non"], index["non"]),
+    }
+
+
+def thinking_traces(without: Array, with_traces: Array) -> dict[str, Estimate]:
+    """L7: PCA shifts of SFT without thinking traces over SFT with them, `(benchmarks,)`."""
+    return {"no_think_over_think_shift": partial(geometric_interval, without / with_traces)}
+
+
+def scatter(sft: Array, rl: Array) -> dict[str, Estimate]:
+    """L8: the spread of PCA shifts over benchmarks, `(benchmarks,)`: as printed, and relative to their size."""
+    return {
+        "sft_over_rl_shift_spread": partial(spread_ratio_interval, sft, rl),
+        "sft_over_rl_log_shift_spread": partial(spread_ratio_interval, np.log(sft), np.log(rl)),
+    }
+
+
+def second_pair_shift(sft: Array, rl: Array) -> dict[str, Estimate]:
+    """L11: PCA shifts of the pair trained on Qwen2.5-7B, `(benchmarks,)`."""
+    return {"second_pair_sft_over_rl_shift": partial(geometric_interval, sft / rl)}
+
+
+def scale_alone(large_sft: pd.DataFrame, small_rl: pd.DataFrame) -> dict[str, Estimate]:
+    """L13: log10 PCA shifts of the largest SFT models against smaller RL models, one column a group; their mean."""
+    return {"large_sft_less_small_rl_log_shift": partial(mean_difference_interval, large_sft.mean(axis=1), small_rl.mean(axis=1))}
+
+
+# --- the paper's tables and figures
+
+
+def published() -> list[Evidence]:
+    """L1 to L8, L11 and L13 from Tables 2 and 6 and Figures 3 and 7 to 12."""
+    return [*_controlled_study(), *_across_models(), *_largest(), *_transfer(), *_sizes()]
+
+
+def shifts_by_method() -> pd.DataFrame:
+    """Table 6's tuned models: `method, family, params_b` and the log10 PCA shift in each group."""
+    table_6 = reported.table("pca_shift_reported").query("table == 'Table 6'").set_index("model")[GROUPS]
+    models = reported.tuned().set_index("model")[["method", "family", "params_b"]]
+    return models.join(np.log10(table_6.replace(0.0, _LEAST)), how="inner")
+
+
+def shifts_by_benchmark() -> pd.DataFrame:
+    """The PCA shifts printed in Figures 3 and 7 to 12 whose benchmark is known, one row a model."""
+    figures = reported.table("pca_shift_figures").dropna(subset="benchmark").drop_duplicates(["model", "benchmark"])
+    return figures.pivot(index="model", columns="benchmark", values="value")
+
+
+def shift_and_transfer() -> pd.DataFrame:
+    """Table 6's models and the authors' own: `model, method, own, group, log_shift, gain, index` in two groups."""
+    table_2 = reported.table("pca_shift_reported").query("table == 'Table 2'").set_index("model")[GROUPS]
+    own = np.log10(table_2.loc[reported.CONTROLLED_STUDY])
+    log_shift = pd.concat([shifts_by_method()[GROUPS], own]).rename_axis("model")
+    tidy = log_shift.reset_index().melt("model", list(OUTSIDE), "group", "log_shift")
+    gains = audit.mean_gains().reset_index().melt(["model", "method"], list(OUTSIDE), "group", "gain")
+    index = audit.pooled_indices()[["model", "group", "value"]].rename(columns={"value": "index"})
+    joined = tidy.merge(gains, on=["model", "group"]).merge(index, on=["model", "group"])
+    return joined.assign(own=joined["model"].isin(reported.CONTROLLED_STUDY))
+
+
+def recipes_in_two_sizes() -> pd.DataFrame:
+    """Recipes with a 7B and a 32B model in Table 6: log10 shift of the larger less the smaller, one column a group."""
+    table = shifts_by_method()
+    recipe = table.index.str.replace(r"-\d+B$", "", regex=True)
+    small, large = (table[table["params_b"] == size].set_axis(recipe[table["params_b"] == size]) for size in (7, 32))
+    return (large[GROUPS] - small[GROUPS]).dropna()
+
+
+def _controlled_study() -> list[Evidence]:
+    """L1, L7, L8 and L11."""
+    values = shifts_by_benchmark()
+    found = []
+    for model in SFT_14B:
+        sft, rl = values.loc[model].to_numpy(), values.loc[RL_14B].to_numpy()
+        found += from_table(f"Figure 3, {kind(model)}", shift_ratio(sft, rl) | scatter(sft, rl))
+    traces = thinking_traces(values.loc[_NO_THINK_14B], values.loc[_THINK_14B])
+    pair = second_pair_shift(values.loc[_SFT_7B], values.loc[_RL_7B])
+    return [*found, *from_table("Figure 3", traces), *from_table("Figure 7", pair)]
+
+
+def _across_models() -> list[Evidence]:
+    """L2 and L4."""
+    table = shifts_by_method()
+    rl, sft = (table[table["method"] == method] for method in ("RL", "SFT"))
+    llama, qwen = rl[rl["family"] == "Llama"], rl[rl["family"] == "Qwen"]
+    return [
+        *from_table(f"Table 6, {len(rl)} RL and {len(sft)} SFT models", log_shifts_by_method(rl, sft)),
+        *from_table(f"Table 6, {len(llama)} Llama and {len(qwen)} Qwen, RL", log_shifts_by_family(llama, qwen)),
+    ]
+
+
+def _largest() -> list[Evidence]:
+    """L5."""
+    table = reported.table("pca_shift_reported").drop_duplicates("model").set_index("model")[GROUPS]
+    method = reported.tuned().set_index("model")["method"]
+    by_group = table[(method.reindex(table.index) == "SFT").to_numpy()]
+    values = shifts_by_benchmark()
+    sft = (method.reindex(values.index) == "SFT") | values.index.str.endswith("(SFT)")
+    by_benchmark = values[sft]
+    where = f"Tables 2 and 6, {len(by_group)} SFT models; Figures 3 and 7 to 11, {len(by_benchmark)}"
+    return from_table(where, largest_shifts(by_group, by_benchmark))
+
+
+def _transfer() -> list[Evidence]:
+    """L6, without the authors' own models, which have their own claims."""
+    table = shift_and_transfer().query("~own").set_index("model")
+    shift, gain, index = (table.pivot(columns="group", values=name) for name in ("log_shift", "gain", "index"))
+    method = reported.tuned().set_index("model")["method"].reindex(shift.index)
+    where = f"Tables 6 and 9 to 11, {len(shift)} models"
+    return from_table(where, shift_with_transfer(shift, gain, index, method))
+
+
+def _sizes() -> list[Evidence]:
+    """L3 and L13."""
+    pairs = recipes_in_two_sizes()
+    table = shifts_by_method()
+    large_sft = table[(table["method"] == "SFT") & (table["params_b"] == 32)][GROUPS]
+    small_rl = table[(table["method"] == "RL") & (table["params_b"] <= 8)][GROUPS]
+    return [
+        *from_table(f"Table 6, {' and '.join(pairs.index)}", log_shifts_by_size(pairs.mean(axis=1))),
+        *from_table(
+            f"Table 6, {len(large_sft)} SFT models of 32B, {len(small_rl)} RL models up to 8B",
+            scale_alone(large_sft, small_rl),
+        ),
+    ]
