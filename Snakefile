@@ -73,6 +73,7 @@ rule all:
 # The chapters that look at models and tables; the other two join what these find.
 STUDYING = [
     "published_tables",
+    "published_claims",
     "index_under_the_microscope",
     "released_generations",
     "miniature_world",
@@ -211,7 +212,8 @@ for urgency, (name, (root, kind, needs, values)) in enumerate(reversed(RUN_RULES
 
 # Chapter: what it reads, the tables it writes beside its page, and its parameters besides `study`.
 CHAPTERS = {
-    "published_tables": ([], [f"{EVIDENCE}/published_tables.csv"], {}),
+    "published_tables": ([], [], {}),
+    "published_claims": ([], [f"{EVIDENCE}/published_claims.csv"], {}),
     "index_under_the_microscope": ([], [], {}),
     "released_generations": (
         [RECORDED, *RELEASED],
@@ -239,6 +241,11 @@ CHAPTERS["ledger"] = (
     [f"{ROOT}/ledger.csv"],
     {},
 )
+CHAPTERS["how_we_judge"] = (
+    [f"{ROOT}/ledger.csv", *manifests("evaluate", ["base", *TRAINED]), *manifests("train"), *manifests("latent_drift"), *manifests("token_drift")],
+    [],
+    {},
+)
 CHAPTERS["introduction"] = ([f"{ROOT}/ledger.csv", f"{ROOT}/scores.csv"], [], {})
 
 for chapter, (needs, makes, own) in CHAPTERS.items():
@@ -248,7 +255,7 @@ for chapter, (needs, makes, own) in CHAPTERS.items():
             f"chapter_{chapter}"
         input:
             notebook=notebook(f"chapters/{chapter}"),
-            claims="src/mathtransfer/claims/claims.yaml",
+            claims=["src/mathtransfer/claims/claims.yaml", "src/mathtransfer/claims/changes.yaml"],
             paper=[str(path) for path in sorted(Path("src/mathtransfer/paper").rglob("*.csv"))],
             needs=needs,
         output:

@@ -77,6 +77,24 @@ def shifts_by_size(table: pd.DataFrame, title: str, description: str) -> alt.Fac
     return by_group(panel, title, description)
 
 
+def shift_against_gain(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
+    """A dot for each model: gain against PCA shift (logarithmic), one panel a group, a line for each training method.
+
+    Args:
+        table: `model, method, group, shift` and `gain` (percentage points).
+    """
+    shared = alt.Chart(table.replace({"group": GROUP_TITLES})).encode(
+        x=alt.X("shift:Q", title="PCA shift", scale=alt.Scale(type="log")),
+        y=alt.Y("gain:Q", title="gain (percentage points)"),
+        color=method_colour(),
+    )
+    tooltip = ["model", "method", *numbers(["shift", "gain"], ".3~g")]
+    points = shared.mark_circle(size=80, opacity=0.9).encode(tooltip=tooltip)
+    trend = shared.transform_regression("shift", "gain", method="log", groupby=["method", "group"]).mark_line(opacity=0.5)
+    panel = alt.layer(points, trend).properties(width=WIDTH // 2 - 60, height=220)
+    return by_group(panel, title, description)
+
+
 def statuses(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
     """The shares of each status as stacked bars, a row a reading, a panel a model and benchmark.
 
