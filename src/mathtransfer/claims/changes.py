@@ -30,5 +30,7 @@ def changes(evidence: pd.DataFrame) -> pd.DataFrame:
             if claim not in now.index or not set(before) <= set(ledger.LAYERS):
                 raise ValueError(f"changes.yaml: no verdicts before of {claim}, or no such claim")
             texts = [change[name] for name in ("was", "is", "why")]
-            rows += [(change["date"], claim, *texts, layer, said, now.loc[claim, layer]) for layer, said in before.items()]
+            rows += [
+                (change["date"], claim, *texts, layer, said, now.loc[claim, layer]) for layer, said in before.items()
+            ]
     return pd.DataFrame(rows, columns=["date", "claim", "was", "is", "why", "layer", "before", "after"])

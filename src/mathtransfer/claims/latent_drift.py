@@ -131,7 +131,11 @@ def second_pair_shift(sft: Array, rl: Array) -> dict[str, Estimate]:
 
 def scale_alone(large_sft: pd.DataFrame, small_rl: pd.DataFrame) -> dict[str, Estimate]:
     """L13: log10 PCA shifts of the largest SFT models against smaller RL models, one column a group; their mean."""
-    return {"large_sft_less_small_rl_log_shift": partial(mean_difference_interval, large_sft.mean(axis=1), small_rl.mean(axis=1))}
+    return {
+        "large_sft_less_small_rl_log_shift": partial(
+            mean_difference_interval, large_sft.mean(axis=1), small_rl.mean(axis=1)
+        )
+    }
 
 
 # --- the paper's tables and figures

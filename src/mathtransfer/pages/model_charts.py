@@ -90,7 +90,9 @@ def shift_against_gain(table: pd.DataFrame, title: str, description: str) -> alt
     )
     tooltip = ["model", "method", *numbers(["shift", "gain"], ".3~g")]
     points = shared.mark_circle(size=80, opacity=0.9).encode(tooltip=tooltip)
-    trend = shared.transform_regression("shift", "gain", method="log", groupby=["method", "group"]).mark_line(opacity=0.5)
+    trend = shared.transform_regression("shift", "gain", method="log", groupby=["method", "group"]).mark_line(
+        opacity=0.5
+    )
     panel = alt.layer(points, trend).properties(width=WIDTH // 2 - 60, height=220)
     return by_group(panel, title, description)
 
