@@ -270,12 +270,23 @@ def problems(family: str, split: str, seed: int) -> Iterator[Problem]:
             yield problem
 
 
-def distinct_problems(family: str, split: str, n: int, seed: int) -> list[Problem]:
+def check_count(n: int | None) -> None:
+    """Refuse to draw all problems, which elsewhere n = None asks for.
+
+    Raises:
+        ValueError: `n` is None.
+    """
+    if n is None:
+        raise ValueError("the miniature's problems have no end: give a number of problems of each family")
+
+
+def distinct_problems(family: str, split: str, n: int | None, seed: int) -> list[Problem]:
     """The first `n` problems with different questions of a stream.
 
     Raises:
-        ValueError: the family or the split does not exist, or has fewer than `n` different questions.
+        ValueError: the family or the split does not exist, or has fewer than `n` different questions; or `n` is None.
     """
+    check_count(n)
     found: dict[str, Problem] = {}
     for tries, problem in enumerate(problems(family, split, seed)):
         found.setdefault(problem.question, problem)

@@ -111,8 +111,6 @@ def read_problems(sources: _Source | list[_Source], n: int | None, overlap: Coll
 
 
 def _draw_miniature(n: int | None) -> Problems:
-    if n is None:
-        raise ValueError("the miniature's problems have no end: give a number of problems of each family")
     drawn = traces.mathematics(n, seed=0)
     rows = [(family, "", problem.question, problem.answer) for family, problem in drawn]
     table = pd.DataFrame(rows, columns=["source", "level", "problem", "answer"])
