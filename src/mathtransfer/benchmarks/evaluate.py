@@ -14,7 +14,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from mathtransfer.benchmarks import pool
-from mathtransfer.benchmarks.grades import NO_ANSWER
+from mathtransfer.benchmarks.grades import NO_ANSWER, NOT_GRADED
 from mathtransfer.benchmarks.questions import Request, Task
 from mathtransfer.models import engines, prompting, readout
 from mathtransfer.models.engines import Completion, Engine
@@ -22,7 +22,7 @@ from mathtransfer.models.thinking import THINK_CLOSES, THINK_OPENS
 
 
 def evaluate(engine: Engine, tasks: list[Task], *, seed: int, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Answer and grade all questions.
+    """Answer and grade all questions; says on standard output how many completions could not be graded.
 
     Args:
         tasks: from `questions.tasks`.
@@ -44,6 +44,11 @@ def evaluate(engine: Engine, tasks: list[Task], *, seed: int, folder: Path) -> t
         samples.append(answer(engine, task, seed, folder / task.name))
     samples = pd.concat(samples, ignore_index=True)
     samples = samples.join(_grades(samples)).drop(columns=["gold", "ids", "grader"])
+    for benchmark, status in samples.groupby("benchmark", sort=False)["status"]:
+        if lost := (status == NOT_GRADED).sum():
+            print(
+                f"{benchmark}: {lost} of {len(status)} completions could not be graded and count as wrong", flush=True
+            )
     return _scores(samples), samples
 
 
