@@ -1,22 +1,26 @@
 """One reader of problems: columns, origins, repeats, benchmarks; and the prompts that problems become."""
 
+import copy
 import hashlib
 import json
 import os
 import random
 import string
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import tiny_recipes as tiny
 import yaml
+from tokenizers.processors import TemplateProcessing
 
 from mathtransfer.benchmarks import pool
 from mathtransfer.benchmarks.grades import CORRECT
 from mathtransfer.miniature import vocabulary
-from mathtransfer.models import checkpoints, hub
+from mathtransfer.models import checkpoints, hub, prompting
 from mathtransfer.models.prompting import ChatFormat
+from mathtransfer.training.objective import teacher_rollout
 from mathtransfer.training.problems import ask, read_problems, training_rows
 from mathtransfer.training.reward import grader
 
@@ -187,6 +191,40 @@ def test_prompts_are_the_chat_templates(tokenizer, tmp_path):
         rows, teacher = training_rows(problems, tokenizer, {"think": think}, 5)
         assert rows == [{"prompt": prompt, "answer": "3"}] and teacher is None
     assert by_hand != without
+
+
+@pytest.fixture
+def beginning(tokenizer):
+    """As Llama's and Gemma's: it puts a token before every text, and its chat template writes the same one."""
+    changed = copy.deepcopy(tokenizer)
+    changed.add_special_tokens({"bos_token": "<s>"})
+    added = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", changed.bos_token_id)])
+    changed.backend_tokenizer.post_processor = added
+    changed.chat_template = "<s> " + tiny.TEMPLATE
+    assert changed("1 + 2").input_ids == [changed.bos_token_id, *tokenizer("1 + 2").input_ids]
+    return changed
+
+
+def test_a_text_begins_once_and_a_response_not_at_all(beginning, tokenizer, tmp_path):
+    """What TRL makes of a prompt, what is counted, and what the teacher's rollout hands over, beside plain tokens."""
+    rows = [{"problem": "1 + 2 =", "answer": "3", "response": "so 3"}]
+    found = read_problems(written(tmp_path / "x.jsonl", rows), None)
+    chat = ChatFormat(chat=True)
+    expected = [beginning.bos_token_id, *ask(found, tokenizer, chat)["ids"][0]]
+    assert ask(found, beginning, chat)["ids"][0] == expected
+    assert prompting.encode(beginning, [f"1 + 2 =\n{ASKED}"], chat=True) == [expected]
+    asked, teacher = training_rows(found, beginning, {}, 3)  # two tokens and the end
+    prompts = [row["prompt"] for row in asked]
+    assert beginning(text=prompts)["input_ids"] == [expected]
+    trainer = SimpleNamespace(
+        processing_class=beginning,
+        state=SimpleNamespace(global_step=0),
+        accelerator=SimpleNamespace(process_index=0),
+        max_completion_length=3,
+    )
+    made = teacher_rollout(teacher, 0)(prompts, trainer)
+    assert made["prompt_ids"] == [expected]
+    assert made["completion_ids"] == [[*tokenizer("so 3").input_ids, tokenizer.eos_token_id]]
 
 
 def test_the_miniature_is_asked_as_it_is(base):

@@ -299,7 +299,9 @@ def test_what_cannot_be_trained_is_refused(folder, tmp_path, changes, message):
         (["-p", "setting", "PPO"], "unknown setting 'PPO'"),
         (["-p", "prompt", "{system: hello}"], "unknown prompt entry system"),
         (["-p", "data", "none.parquet"], "no file none.parquet"),
-        (["-p", "model", "miniature"], "the tokenizer has no chat template"),
+        (["-p", "model", "miniature", "-p", "prompt", "{}"], "the tokenizer has no chat template"),
+        (["-p", "prompt", "{end_of_turn: <|im_edn|>}"], "end_of_turn '<|im_edn|>' is no token of "),
+        (["-p", "prompt", "{end_of_turn: <|im_edn|>}"], "the tokenizer's own end, '<|endoftext|>'"),
         (["-p", "lora", "{rank: 3}"], "rank"),
     ],
 )

@@ -106,7 +106,7 @@ def tasks(
     """
     found = _tasks(suite, groups, selection, chat_format, tokenizer)
     for task in found:
-        prompting.completion_limits([request.ids for request in task.requests], task.decoding.max_tokens, budget)
+        prompting.check_prompts([request.ids for request in task.requests], budget)
     return found
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mathtransfer.models import checkpoints
-from mathtransfer.models.prompting import completion_limits
+from mathtransfer.models.prompting import check_prompts, completion_limits
 from mathtransfer.models.readout import Readout, Sequence, check_readout, logits, readout
 from mathtransfer.models.sampling import sample
 
@@ -159,7 +159,7 @@ class Transformers:
             ValueError: a prompt is empty, a sequence does not fit into the budget with one more token, or the model's
                 logits are not its output projection's.
         """
-        completion_limits([prompt + completion for prompt, completion in sequences], 1, self.budget)
+        check_prompts([prompt + completion for prompt, completion in sequences], self.budget)
         check_readout(self.model, sequences[0])
         found = []
         for start in range(0, len(sequences), self.batch_size):
@@ -196,7 +196,7 @@ class _VLLM:
                 "over GPUs with tensor_parallel_size"
             )
         own = {
-            "model": checkpoints.resolve(model),
+            "model": checkpoints.resolve(model, revision),
             "revision": revision,
             "tokenizer_revision": revision,
             "dtype": checkpoints.chosen_dtype(
@@ -270,7 +270,7 @@ class _VLLM:
         from vllm import SamplingParams
 
         texts = [prompt + completion for prompt, completion in sequences]
-        completion_limits(texts, 1, self.budget)
+        check_prompts(texts, self.budget)
         settings = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)
         outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in texts], settings, use_tqdm=False)
         found = []

@@ -73,10 +73,20 @@ def run(recipe: dict) -> pd.DataFrame:
 
 
 def load_tokenizer(recipe: dict) -> PreTrainedTokenizerBase:
-    """The base's tokenizer, which ends a response where the recipe says that a turn ends."""
+    """The base's tokenizer, which ends a response where the recipe says that a turn ends.
+
+    Raises:
+        ValueError: the recipe's `end_of_turn` is no token of the base.
+    """
     prompt = problems.check_prompt(recipe["prompt"])
     tokenizer = checkpoints.load_tokenizer(recipe["model"], _loading(recipe).get("revision"))
-    tokenizer.eos_token = prompt["end_of_turn"] or tokenizer.eos_token
+    if end := prompt["end_of_turn"]:
+        if end not in tokenizer.get_vocab():
+            raise ValueError(
+                f"end_of_turn {end!r} is no token of {recipe['model']}: name one of its tokens, or leave it out for "
+                f"the tokenizer's own end, {tokenizer.eos_token!r}"
+            )
+        tokenizer.eos_token = end
     return tokenizer
 
 

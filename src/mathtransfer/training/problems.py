@@ -179,14 +179,11 @@ def ask(
     Raises:
         FileNotFoundError, ValueError: there is no such chat template, or a prompt fills the budget.
     """
-    prompts = [f"{problem}\n{problems.instruction}".strip() for problem in problems.table["problem"]]
-    if chat.chat:
-        render = prompting.chat_renderer(tokenizer, chat.chat, chat.think)
-        system = [{"role": "system", "content": chat.system}] if chat.system else []
-        prompts = [render([*system, {"role": "user", "content": prompt}]) for prompt in prompts]
+    asked = [f"{problem}\n{problems.instruction}".strip() for problem in problems.table["problem"]]
+    prompts = prompting.render(tokenizer, asked, chat)
     ids = prompting.encode(tokenizer, prompts)
     if budget is not None:
-        prompting.completion_limits(ids, budget, budget)
+        prompting.check_prompts(ids, budget)
     return problems.table.assign(prompt=prompts, ids=ids)
 
 
@@ -202,6 +199,11 @@ def check_prompt(prompt: dict) -> dict:
     if unknown := sorted(set(prompt) - set(_PROMPT)):
         raise ValueError(f"unknown prompt entry {', '.join(unknown)}: expected {', '.join(_PROMPT)}")
     return _PROMPT | prompt
+
+
+def response_ids(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:
+    """The tokens of a teacher's response, which go on after a prompt's, and the one that ends it."""
+    return [*tokenizer(response, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
 
 
 def training_rows(
@@ -226,7 +228,7 @@ def training_rows(
     fits = table["ids"].map(len) <= prompt["max_tokens"]
     if "responses" in table:
         table["responses"] = [
-            [text for text in responses if len(tokenizer(text).input_ids) < max_completion]  # one more token ends it
+            [text for text in responses if len(response_ids(tokenizer, text)) <= max_completion]
             for responses in table["responses"]
         ]
         fits &= table["responses"].map(len) > 0
