@@ -11,7 +11,7 @@ from mathtransfer.claims import statistics, transfer
 from mathtransfer.claims.intervals import Array, BySeed, normal_interval, resample_questions, seed_interval
 from mathtransfer.claims.ledger import Evidence
 from mathtransfer.claims.statistics import Tuned
-from mathtransfer.runs import read_manifest
+from mathtransfer.runs import finished, read_manifest
 
 SETTINGS = _SFT, _RL = "off-policy SFT", "on-policy RL"
 _DRAWS = 1000  # resamples of the evaluation questions
@@ -27,7 +27,7 @@ def read_answers(folder: str | Path) -> pd.DataFrame:
         FileNotFoundError: the folder has no finished evaluation.
     """
     tables = []
-    for run in sorted(path.parent for path in Path(folder).glob("*/manifest.json")):
+    for run in finished(folder, "*"):
         read_manifest(run, "evaluate")
         who = pd.read_csv(run / "scores.csv").iloc[0]
         samples = pd.read_parquet(run / "samples.parquet")
