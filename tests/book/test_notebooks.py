@@ -108,7 +108,7 @@ def test_token_drift_counts_the_texts_that_there_are(evaluation, tmp_path):
 def test_pretraining_runs_and_resumes(tmp_path):
     tokenizer, checkpoint = vocabulary.build_tokenizer(), tmp_path / "checkpoint.pt"
     settings = {"seed": 1, "batch_size": 4, "muon_lr": 0.01, "adam_lr": 3e-3}
-    whole, _ = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=100, **settings)
+    whole, log = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=100, **settings)
     stopped = pretrain._schedule
     try:  # stop after four steps, as a killed run would
         pretrain._schedule = lambda step, total: stopped(step, total) if step < 4 else 1 / 0
@@ -117,7 +117,7 @@ def test_pretraining_runs_and_resumes(tmp_path):
     finally:
         pretrain._schedule = stopped
     assert checkpoint.is_file()
-    resumed, _ = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=2, **settings)
-    assert not checkpoint.exists()
+    resumed, log_again = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=2, **settings)
+    assert not checkpoint.exists() and log_again.equals(log)
     for name, parameter in whole.named_parameters():
         assert torch.equal(parameter, dict(resumed.named_parameters())[name])
