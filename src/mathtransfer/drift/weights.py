@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -35,7 +36,6 @@ _KINDS = {
 
 _DECODER_LAYER = re.compile(r"(?:(?:model|language_model)\.)*layers\.(\d+)\.")
 _FLOATS = ("F32", "F16", "BF16")
-_NOT_THE_MODEL = ("adapter_model", "consolidated")  # an adapter, and Mistral's second copy under names of its own
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,13 @@ def _folder(model: str) -> Path:
     return folder
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.glob("*.safetensors")) if not file.name.startswith(_NOT_THE_MODEL)]
-
-
 def _stored_tensors(folder: Path) -> dict[str, _Stored]:
     """Every weight that a checkpoint stores, by name; only the files' headers are read."""
+    from mathtransfer.models import checkpoints
+
     tensors: dict[str, _Stored] = {}
     others = []
-    for file in _weight_files(folder):
+    for file in checkpoints.weight_files(folder):
         try:
             with safe_open(file, "pt") as weights:
                 found = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
@@ -200,7 +198,10 @@ def _compare(base: _Stored, tuned: _Stored) -> dict[str, float]:
     return total
 
 
-def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice | EllipsisType]:
+    if not shape:  # one number has no rows
+        yield ...
+        return
     rows = max(1, _BLOCK_ENTRIES // max(1, math.prod(shape[1:])))
     for start in range(0, shape[0], rows):
         yield slice(start, min(start + rows, shape[0]))

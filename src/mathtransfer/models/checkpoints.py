@@ -21,6 +21,7 @@ from mathtransfer.models import hub
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _ATTENTION = "sdpa"  # PyTorch's own, which takes the fastest kernel that the device has
+_NOT_THE_MODEL = ("adapter_", "consolidated")  # an adapter, and Mistral's second copy under names of its own
 _MINIATURE_BASE = runs.PACKAGE / "miniature" / "base"
 
 
@@ -45,7 +46,7 @@ def resolve(model: str, revision: str | None = None) -> str:
             raise FileNotFoundError(f"no model folder {model!r}: give a checkpoint folder or a hub id (owner/name)")
         hub.resolve_commit(model, revision)
         return model
-    weights = [path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_")]
+    weights = weight_files(folder)
     if any(folder.glob("adapter_*")) and not weights:
         raise ValueError(f"{model} is an adapter without the model's weights: merge it into its base and save that")
     if not (folder / "config.json").is_file():
@@ -53,6 +54,11 @@ def resolve(model: str, revision: str | None = None) -> str:
     if not weights:
         raise FileNotFoundError(f"{model} has no weights: expected *.safetensors beside its config.json")
     return model
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint folder that hold the model's weights, sorted by name."""
+    return [path for path in sorted(folder.glob("*.safetensors")) if not path.name.startswith(_NOT_THE_MODEL)]
 
 
 def load_tokenizer(model: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -193,6 +199,7 @@ def fingerprint(model: str, revision: str | None = None) -> str:
     if not folder.is_dir():
         return f"{model}@{hub.resolve_commit(model, revision)}"
     digest = hashlib.sha256()
-    for shard in sorted(folder.glob("*.safetensors")):
-        digest.update(shard.read_bytes())
+    for shard in weight_files(folder):
+        with shard.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)  # one hash of all shards, a piece at a time
     return digest.hexdigest()[:16]
