@@ -138,7 +138,7 @@ def trained(steps: int) -> None:
     recipe = RECIPE | {"steps": max(1, steps)}
     found, tokenizer = problems.read_problems("miniature", 1000), post_training.load_tokenizer(recipe)
     rows, _ = problems.training_rows(found, tokenizer, {}, LONGEST)
-    with tempfile.TemporaryDirectory() as folder, reward.grader(found.grader) as correct:
+    with tempfile.TemporaryDirectory() as folder, reward.open_reward(found.grader) as correct:
         trainer = post_training.build_trainer(recipe, tokenizer, rows, None, correct, Path(folder))
         if steps:
             post_training.train(trainer, recipe)

@@ -22,7 +22,7 @@ from mathtransfer.models import checkpoints, hub, prompting
 from mathtransfer.models.prompting import ChatFormat
 from mathtransfer.training.objective import teacher_rollout
 from mathtransfer.training.problems import ask, read_problems, training_rows
-from mathtransfer.training.reward import grader
+from mathtransfer.training.reward import open_reward
 
 ROWS = [
     {"problem": "What is $1+1$?", "answer": "2", "level": 1},
@@ -250,12 +250,14 @@ def test_long_prompts_and_responses_are_left_out(tmp_path, tokenizer):
 
 @pytest.mark.slow
 def test_a_hostile_answer_is_wrong_and_the_next_is_graded():
-    with grader("math500") as correct:
-        assert correct("so \\boxed{\\frac{1}{2}}", "0.5")
-        assert not correct("so \\boxed{2}", "0.5")
-        assert not correct("the answer is 0.5", "0.5")
-        assert not correct("\\boxed{" + "9^{" * 12 + "9" + "}" * 12 + "}", "0.5")
-        assert correct("\\boxed{7}", "7")
+    with open_reward("math500") as correct:
+        assert correct("so \\boxed{\\frac{1}{2}}", "0.5", False)
+        assert not correct("so \\boxed{2}", "0.5", False)
+        assert not correct("the answer is 0.5", "0.5", False)
+        assert not correct("\\boxed{" + "9^{" * 12 + "9" + "}" * 12 + "}", "0.5", False)
+        assert correct("\\boxed{7}", "7", False)
+        assert not correct("so \\boxed{7}", "7", True)  # still in thought
+        assert correct("so \\boxed{3} </think> \\boxed{7}", "7", True)
 
 
 # --- public training data

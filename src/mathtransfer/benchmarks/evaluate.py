@@ -18,7 +18,7 @@ from mathtransfer.benchmarks.grades import NO_ANSWER, NOT_GRADED
 from mathtransfer.benchmarks.questions import Request, Task
 from mathtransfer.models import engines, prompting, readout
 from mathtransfer.models.engines import Completion, Engine
-from mathtransfer.models.thinking import THINK_CLOSES, THINK_OPENS
+from mathtransfer.models.thinking import THINK_CLOSES, opens_thinking
 
 
 def evaluate(engine: Engine, tasks: list[Task], *, seed: int, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -113,7 +113,7 @@ def _grades(samples: pd.DataFrame) -> pd.DataFrame:
 
     A model thinks before it answers in a task if its prompt opens a think block or any completion closes one.
     """
-    opens = samples["prompt"].str.rstrip().str.endswith(THINK_OPENS)
+    opens = samples["prompt"].map(opens_thinking)
     closes = samples["completion"].str.contains(THINK_CLOSES, regex=False)
     answers = pd.DataFrame(
         {

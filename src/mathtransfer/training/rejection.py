@@ -18,7 +18,7 @@ from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, NOT_GRADED, WRONG
 from mathtransfer.models import engines
 from mathtransfer.models.engines import Completion, Decoding, Engine
 from mathtransfer.models.prompting import ChatFormat
-from mathtransfer.models.thinking import THINK_OPENS
+from mathtransfer.models.thinking import THINK_OPENS, opens_thinking
 
 VERIFIED, _UNFINISHED = "verified", "unfinished"
 _NAMES = {CORRECT: VERIFIED, WRONG: "wrong", NO_ANSWER: "no answer", NOT_GRADED: "not graded"}
@@ -80,7 +80,7 @@ def sample(
     table["tokens"] = [len(completion.tokens) for completion in made]
     finished = pd.Series([completion.finished for completion in made])
     # A response begins in thought if its own prompt opens the thinking; a tag in another response says nothing.
-    opened = table["prompt"].str.rstrip().str.endswith(THINK_OPENS)
+    opened = table["prompt"].map(opens_thinking)
     answers = table.assign(benchmark=grader, response=table["completion"], gold=table["answer"], thinks=opened)
     graded = pool.grade(answers[finished], ("strict",))
     table["extracted"] = graded["strict_extracted"].reindex(table.index)
@@ -99,7 +99,7 @@ def select(table: pd.DataFrame, keep: int) -> pd.DataFrame:
         problem: if the prompt opens the thinking, the opening tag is part of it.
     """
     kept = table[table["status"] == VERIFIED].groupby("question").head(keep)
-    opened = kept["prompt"].str.rstrip().str.endswith(THINK_OPENS)
+    opened = kept["prompt"].map(opens_thinking).astype(bool)
     kept = kept.assign(response=kept["completion"].mask(opened, f"{THINK_OPENS}\n" + kept["completion"]))
     columns = ["problem", "answer", "response", "source", "level", "sample", "prompt_tokens", "tokens"]
     return kept[columns].reset_index(drop=True)
