@@ -16,6 +16,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
 from mathtransfer.drift.summaries import SUMS
+from mathtransfer.models.files import weight_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,11 +102,9 @@ def _folder(model: str) -> Path:
 
 def _stored_tensors(folder: Path) -> dict[str, _Stored]:
     """Every weight that a checkpoint stores, by name; only the files' headers are read."""
-    from mathtransfer.models import checkpoints
-
     tensors: dict[str, _Stored] = {}
     others = []
-    for file in checkpoints.weight_files(folder):
+    for file in weight_files(folder):
         try:
             with safe_open(file, "pt") as weights:
                 found = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118

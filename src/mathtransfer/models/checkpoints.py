@@ -18,10 +18,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from mathtransfer import runs
 from mathtransfer.models import hub
+from mathtransfer.models.files import weight_files
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _ATTENTION = "sdpa"  # PyTorch's own, which takes the fastest kernel that the device has
-_NOT_THE_MODEL = ("adapter_", "consolidated")  # an adapter, and Mistral's second copy under names of its own
 _MINIATURE_BASE = runs.PACKAGE / "miniature" / "base"
 
 
@@ -54,11 +54,6 @@ def resolve(model: str, revision: str | None = None) -> str:
     if not weights:
         raise FileNotFoundError(f"{model} has no weights: expected *.safetensors beside its config.json")
     return model
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files of a checkpoint folder that hold the model's weights, sorted by name."""
-    return [path for path in sorted(folder.glob("*.safetensors")) if not path.name.startswith(_NOT_THE_MODEL)]
 
 
 def load_tokenizer(model: str, revision: str | None = None) -> PreTrainedTokenizerBase:
