@@ -170,7 +170,7 @@ def _scores(
     rows = []
     for (group, benchmark), own in pairs.groupby(["group", "benchmark"], sort=False):
         difference = (own["tuned"] - own["base"]).to_numpy()[:, None]
-        gain, _, low, high = summaries.ratio_of_sums(difference, np.ones(len(own)))[0]
+        gain, _, low, high = summaries.with_interval(difference, np.ones(len(own)))[0]
         rows.append((group, benchmark, scores["base"][benchmark], scores["tuned"][benchmark], gain, low, high))
     columns = ["group", "benchmark", "base_score", "tuned_score", "gain", "low", "high"]
     indices = transfer.transferability(answers, {"tuned": "base"}, "per_model")

@@ -163,7 +163,7 @@ def test_what_cannot_be_read_or_asked_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no problem is left of 0"):
         read_problems([], None)
     (tmp_path / "broken.jsonl").write_text('{"problem": "1+1", "answer": "2"}\n{"problem"\n')
-    with pytest.raises(ValueError, match=r"line 1 of .*broken\.jsonl is no JSON"):
+    with pytest.raises(ValueError, match=r"line 2 of .*broken\.jsonl is no JSON"):
         read_problems(str(tmp_path / "broken.jsonl"), None)
     problems = read_problems("miniature", 2)
     with pytest.raises(ValueError, match="no chat template"):

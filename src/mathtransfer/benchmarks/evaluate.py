@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
-from mathtransfer.benchmarks import pool
+from mathtransfer.benchmarks import pool, shares
 from mathtransfer.benchmarks.grades import NO_ANSWER, NOT_GRADED
 from mathtransfer.benchmarks.questions import Request, Task
 from mathtransfer.models import engines, prompting, readout
@@ -164,9 +164,7 @@ def _scores(samples: pd.DataFrame) -> pd.DataFrame:
 
 def _summarise(values: pd.Series, weights: pd.Series, questions: pd.Series) -> tuple[float, float]:
     """Weighted mean and its standard error over questions (a question's completions are added first), in percent."""
-    done = (values * weights).groupby(questions).sum()
-    possible = weights.groupby(questions).sum()
-    mean, n = done.sum() / possible.sum(), len(done)
-    residuals = done - mean * possible
-    variance = n / (n - 1) * (residuals**2).sum() / possible.sum() ** 2 if n > 1 else math.nan
-    return 100 * mean, 100 * math.sqrt(variance)
+    done = (values * weights).groupby(questions).sum().to_numpy(float)
+    possible = weights.groupby(questions).sum().to_numpy(float)
+    mean, stderr = shares.ratio_of_sums(done, possible)
+    return 100 * float(mean), 100 * float(stderr)

@@ -7,7 +7,6 @@ ones. The miniature's problems come from its own world; all others are rows of f
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pandas as pd
 import pyarrow.parquet
 from transformers import PreTrainedTokenizerBase
 
+from mathtransfer.json_lines import read_lines
 from mathtransfer.miniature import traces
 from mathtransfer.models import hub, prompting
 from mathtransfer.models.prompting import ChatFormat
@@ -137,14 +137,7 @@ def _hash(path: str) -> str:
 def _read_rows(path: str) -> list[dict]:
     if path.endswith(".parquet"):
         return pyarrow.parquet.read_table(path).to_pylist()  # pandas would make 4 a 4.0 beside an empty cell
-    rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n")):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(f"line {number} of {path} is no JSON: {error}") from error
-    return rows
+    return list(read_lines(path))
 
 
 def _pick(row: dict, columns: dict[str, Iterable[str]], place: str) -> dict[str, str]:
