@@ -178,13 +178,13 @@ def test_the_study_has_the_papers_values():
 
 
 def test_recipe_paper_and_authors_side_by_side():
-    table = recipes.compare(tiny.RECIPES, "rl")
+    table = recipes.beside_the_paper(tiny.RECIPES, "rl")
     shared = ["base model", "learning rate", "train batch size", "rollouts per prompt", "KL coefficient"]
     ours = [*shared, "mini-batch size", "clip range", "steps / epochs"]
     assert table.loc[ours, "here"].tolist() == table.loc[ours, "paper"].tolist()
     assert table.loc["mini-batch size"].tolist() == ["128", "32", "128"]
     assert table.loc["overlong penalty", "here"] == table.loc["overlong penalty", "paper"] == ""
-    table = recipes.compare(tiny.RECIPES, "sft")
+    table = recipes.beside_the_paper(tiny.RECIPES, "sft")
     assert table.loc["steps / epochs"].tolist() == ["1.5 epochs", "2.0 epochs", "1.5 epochs"]
     assert "mini-batch size" not in table.index
 

@@ -92,7 +92,7 @@ def _choose(engine: Engine, task: Task, seed: int, folder: Path) -> pd.DataFrame
     return table
 
 
-def _split(tokenizer: PreTrainedTokenizerBase, request: Request, choice: str) -> readout.Sequence:
+def _split(tokenizer: PreTrainedTokenizerBase, request: Request, choice: str) -> readout.Continuation:
     """Token ids of a prompt and of the choice after it, cut from their joint tokens as lm-evaluation-harness does."""
     prompt, ids = request.prompt.rstrip(), request.ids
     if prompt != request.prompt:  # a blank belongs to the word after it

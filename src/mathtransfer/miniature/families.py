@@ -28,7 +28,11 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One question with its answer. `solve` works it out with a given calculator (None: nothing to work out)."""
+    """One question with its answer.
+
+    `key` is what makes two problems the same one, their numbers or their text: which split a problem is in is a hash of
+    it. `solve` works the answer out with a given calculator (None: there is nothing to work out).
+    """
 
     question: str
     key: str
@@ -218,7 +222,10 @@ def _truth(rng: random.Random) -> Problem:
 
 @dataclass(frozen=True)
 class _Family:
-    """A task family: its name, group, how to draw a problem, and the benchmark of the paper that it stands for."""
+    """A task family: its name, group, how to draw a problem, and the benchmark of the paper that it stands for.
+
+    `likeness` says what the two have in common.
+    """
 
     name: str
     group: str

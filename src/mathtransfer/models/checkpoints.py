@@ -78,7 +78,7 @@ def load_config(model: str, revision: str | None = None) -> PreTrainedConfig:
     return config.get_text_config()
 
 
-def check_budget(model: str, budget: int | None, revision: str | None = None) -> int:
+def token_budget(model: str, budget: int | None, revision: str | None = None) -> int:
     """Tokens that a prompt and its completion may have together: the model's context if none are asked for.
 
     Raises:

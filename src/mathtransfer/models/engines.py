@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mathtransfer.models import checkpoints
 from mathtransfer.models.prompting import check_prompts, completion_limits
-from mathtransfer.models.readout import Readout, Sequence, check_readout, logits, readout
+from mathtransfer.models.readout import Continuation, Readout, check_readout, logits, readout
 from mathtransfer.models.sampling import sample
 
 DECODINGS = {"sampled": 1.0, "greedy": 0.0}  # temperatures: from the model's own distribution, or the likeliest token
@@ -65,7 +65,7 @@ class Engine(Protocol):
 
     def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int = 0) -> list[Completion]: ...
 
-    def loglikelihoods(self, sequences: list[Sequence]) -> list[float]: ...
+    def loglikelihoods(self, sequences: list[Continuation]) -> list[float]: ...
 
 
 def load_engine(
@@ -93,7 +93,7 @@ def load_engine(
     """
     if engine not in _ENGINES:
         raise ValueError(f"unknown engine {engine!r}: expected {' or '.join(_ENGINES)}")
-    budget = checkpoints.check_budget(model, budget, revision)
+    budget = checkpoints.token_budget(model, budget, revision)
     if engine == "vllm":
         return _VLLM(model, budget, revision, dtype, options or {})
     if options:
@@ -152,7 +152,7 @@ class Transformers:
         return [_completion(*row, self.tokenizer, ends, decoding.stop) for row in zip(*made, strict=True)]
 
     @torch.no_grad()
-    def loglikelihoods(self, sequences: list[Sequence]) -> list[float]:
+    def loglikelihoods(self, sequences: list[Continuation]) -> list[float]:
         """Log-probability of each completion after its prompt, in nats.
 
         Raises:
@@ -261,7 +261,7 @@ class _VLLM:
             found.append(_completion(tokens, logprobs, self.tokenizer, self.ends, decoding.stop))
         return found
 
-    def loglikelihoods(self, sequences: list[Sequence]) -> list[float]:
+    def loglikelihoods(self, sequences: list[Continuation]) -> list[float]:
         """Log-probability of each completion after its prompt, in nats.
 
         Raises:

@@ -26,7 +26,7 @@ from mathtransfer.training import problems, reward
 from mathtransfer.training.objective import ObjectiveTrainer, StepCallback, last_whole_checkpoint, teacher_rollout
 from mathtransfer.training.problems import Problems, Teacher
 from mathtransfer.training.reward import Correct
-from mathtransfer.training.settings import Setting, check_setting
+from mathtransfer.training.settings import Setting, setting_named
 
 # What a recipe may change: the mean over all response tokens of an update, one pass, a constant rate.
 _DEFAULTS = {
@@ -80,7 +80,7 @@ def load_tokenizer(recipe: dict) -> PreTrainedTokenizerBase:
     Raises:
         ValueError: the recipe's `end_of_turn` is no token of the base.
     """
-    prompt = problems.check_prompt(recipe["prompt"])
+    prompt = problems.prompt_options(recipe["prompt"])
     tokenizer = checkpoints.load_tokenizer(recipe["model"], _loading(recipe).get("revision"))
     if end := prompt["end_of_turn"]:
         if end not in tokenizer.get_vocab():
@@ -142,7 +142,7 @@ def build_trainer(
         ValueError: the setting or a trainer option does not exist, the teacher is missing, or the batch does not divide
             into groups and passes.
     """
-    setting, options = check_setting(recipe["setting"]), recipe["trainer"]
+    setting, options = setting_named(recipe["setting"]), recipe["trainer"]
     _check_options(options)
     if setting.sampling == "teacher" and teacher is None:
         raise ValueError(f"setting {recipe['setting']!r} trains on a teacher's responses: give a teacher")

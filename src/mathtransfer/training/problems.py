@@ -180,7 +180,7 @@ def ask(
     return problems.table.assign(prompt=prompts, ids=ids)
 
 
-def check_prompt(prompt: dict) -> dict:
+def prompt_options(prompt: dict) -> dict:
     """A recipe's `prompt` with what it leaves open filled in, see `_PROMPT`.
 
     `max_tokens` is the longest prompt, `think` switches thinking in the chat template, and `end_of_turn` is the token
@@ -205,7 +205,7 @@ def training_rows(
     """What the trainer takes: prompts with answers, and the teacher who writes the responses if q is the teacher.
 
     Args:
-        prompt: see `check_prompt`; problems with a longer prompt are left out. Only the miniature's are put to the
+        prompt: see `prompt_options`; problems with a longer prompt are left out. Only the miniature's are put to the
             model without its chat template.
         max_completion: response tokens; a teacher's longer responses are left out.
 
@@ -216,7 +216,7 @@ def training_rows(
     Raises:
         ValueError: the tokenizer has no chat template, or no problem is left.
     """
-    prompt = check_prompt(prompt)
+    prompt = prompt_options(prompt)
     table = ask(problems, tokenizer, ChatFormat(chat=problems.traces is None, think=prompt["think"]))
     fits = table["ids"].map(len) <= prompt["max_tokens"]
     if "responses" in table:

@@ -115,9 +115,10 @@ def acceptance(table: pd.DataFrame) -> pd.DataFrame:
         table: from `sample`.
 
     Returns:
-        `source, level, problems, samples`, how many samples are `verified, wrong, no answer, not graded, unfinished`,
-        and `solved` (problems with a verified response); in percent with standard errors over problems `accepted,
-        accepted_stderr` (of samples) and `solved_share, solved_stderr` (of problems).
+        `source, level, problems, samples`; the numbers of samples that are `verified, wrong, no answer, not graded,
+        unfinished`; `solved`, the number of problems with a verified response; `accepted`, the percentage of samples
+        that are verified, and `solved_share`, that of problems that are solved, with `accepted_stderr` and
+        `solved_stderr`, their standard errors over problems.
     """
     rows = []
     for (source, level), own in table.groupby(["source", "level"]):
