@@ -14,8 +14,8 @@ def split_thinking(response: str, thinks: bool) -> tuple[str, str, bool]:
     """A response's thinking, its answer, and whether the thinking was never finished.
 
     Args:
-        thinks: whether the response begins in thought: its prompt opens a think block, or the model's other responses
-            close one that none of them opens. A response without a closing tag is then all thought.
+        thinks: whether the response begins in thought: its prompt opens a think block, or other responses of the model
+            close one. A response without a closing tag is then all thought.
     """
     thought, closed, rest = response.rpartition(THINK_CLOSES)
     if THINK_OPENS in rest:
