@@ -152,7 +152,7 @@ def _scores(
 
     Args:
         n: questions of each task.
-        batch_size, chat, seed: as `compare` takes them, from all that it takes.
+        batch_size, chat, seed: as `compare` takes them; its other settings change no score.
     """
     tokenizer = checkpoints.load_tokenizer(tuned)
     scores, answers = {}, []
