@@ -102,8 +102,7 @@ RECORDED = "results/released_generations.csv"
 # Evaluations of the real models: recorded ones, and those that were run here.
 SUITE_PAPER = [str(path) for path in sorted(Path("src/mathtransfer/benchmarks/suites/paper").rglob("*.*l"))]  # YAML, JSON lines
 SURVEYED = ["results/survey", f"{FULL}/runs/evaluate"]
-SURVEY_RUNS = [path for folder in SURVEYED for path in sorted(Path(folder).rglob("manifest.json"))]
-SURVEY_RUNS = [str(path) for path in SURVEY_RUNS if path.parent.suffix != ".partial"]
+SURVEY_RUNS = [f"{run}/manifest.json" for folder in SURVEYED for run in runs.finished(folder)]
 MODELS = "config/models.yaml"
 
 # `make survey`: the models that were asked for, and a file of parameters that shall differ from how they are asked.

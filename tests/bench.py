@@ -138,7 +138,7 @@ def trained(steps: int) -> None:
     recipe = RECIPE | {"steps": max(1, steps)}
     found, tokenizer = problems.read_problems("miniature", 1000), post_training.load_tokenizer(recipe)
     rows, _ = problems.training_rows(found, tokenizer, {}, LONGEST)
-    with tempfile.TemporaryDirectory() as folder, reward.grader(found.grader) as correct:
+    with tempfile.TemporaryDirectory() as folder, reward.open_reward(found.grader) as correct:
         trainer = post_training.build_trainer(recipe, tokenizer, rows, None, correct, Path(folder))
         if steps:
             post_training.train(trainer, recipe)
@@ -209,19 +209,6 @@ def update_plainly(model: Qwen3ForCausalLM, prompts: list[list[int]], made: list
 # --- hidden states
 
 
-class Words:
-    """The least of a tokenizer: texts are lists of numbers written out."""
-
-    def __call__(self, text: str, **_) -> object:
-        return type("Encoded", (), {"input_ids": [int(word) for word in text.split()]})
-
-    def pad(self, batch: dict, padding_side: str, return_tensors: str) -> dict:
-        width = max(map(len, batch["input_ids"]))
-        rows = [[*ids, *[0] * (width - len(ids))] for ids in batch["input_ids"]]
-        mask = [[1] * len(ids) + [0] * (width - len(ids)) for ids in batch["input_ids"]]
-        return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
-
-
 def qwen3(layers: int, hidden: int, vocabulary: int = 1000) -> Qwen3ForCausalLM:
     """A Qwen3-architecture model with random weights."""
     torch.manual_seed(0)
@@ -239,16 +226,15 @@ def qwen3(layers: int, hidden: int, vocabulary: int = 1000) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM(config).eval()
 
 
-def prompts() -> tuple[Qwen3ForCausalLM, list[str]]:
+def prompts() -> tuple[Qwen3ForCausalLM, list[list[int]]]:
     """A model of 28 layers with hidden size 256, and 100 prompts of 8 to 128 tokens."""
     rng = np.random.default_rng(0)
-    return qwen3(28, 256), [" ".join(map(str, rng.integers(1, 1000, rng.integers(8, 129)))) for _ in range(100)]
+    return qwen3(28, 256), [rng.integers(1, 1000, rng.integers(8, 129)).tolist() for _ in range(100)]
 
 
 @torch.no_grad()
-def published_states(model: Qwen3ForCausalLM, texts: list[str], layers: int) -> None:
+def published_states(model: Qwen3ForCausalLM, rows: list[list[int]], layers: int) -> None:
     """As described: all texts in one batch, padded left, and the whole pass again for every layer."""
-    rows = [[int(word) for word in text.split()] for text in texts]
     width = max(map(len, rows))
     ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
@@ -259,19 +245,19 @@ def published_states(model: Qwen3ForCausalLM, texts: list[str], layers: int) -> 
 
 @torch.no_grad()
 def states() -> None:
-    model, texts = prompts()
-    batches = hidden_states._batches(Words(), texts, 32)
+    model, ids = prompts()
+    batches = hidden_states._batches(ids, 32)
 
     def bare() -> None:
-        for _, ids, mask in batches:
-            model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+        for _, batch, mask in batches:
+            model.base_model(input_ids=batch, attention_mask=mask, use_cache=False)
 
     def ours() -> None:
-        hidden_states.pooled_states(model, Words(), texts, 32)
+        hidden_states.pooled_states(model, ids, 32)
 
     ours()
     once, plain = seconds(ours, bare, repeats=5)
-    (repeated,) = seconds(lambda: published_states(model, texts, model.config.num_hidden_layers + 1), repeats=1)
+    (repeated,) = seconds(lambda: published_states(model, ids, model.config.num_hidden_layers + 1), repeats=1)
     report("hidden states, 28 layers", once, "bare forward passes, same batches", plain, limit=1.15)
     report("hidden states, 28 layers", once, "published procedure", repeated, limit=0.05)
     report("hidden states, 28 layers", _memory("states"), "published procedure", _memory("published"), unit="MB")
@@ -343,9 +329,9 @@ def divergences_time() -> None:
 def print_memory(which: str) -> None:
     """The memory of one way; run in a process of its own, so that no memory is there to be used again."""
     if which in ("states", "published"):
-        model, texts = prompts()
-        ways = {"states": lambda: hidden_states.pooled_states(model, Words(), texts, 32)}
-        ways["published"] = lambda: published_states(model, texts, 1)
+        model, ids = prompts()
+        ways = {"states": lambda: hidden_states.pooled_states(model, ids, 32)}
+        ways["published"] = lambda: published_states(model, ids, 1)
     else:
         tuned, base, observed = _readouts(TOKENS)
 

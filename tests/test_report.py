@@ -356,6 +356,54 @@ def test_the_chat_template(tmp_path, pair, prompts, made, capsys):
     chat, around, plain = (pd.read_parquet(folder / "tokens.parquet") for folder in folders)
     pd.testing.assert_frame_equal(chat, around)
     assert chat["token"].tolist() != plain["token"].tolist()
+    chat, around, plain = (pd.read_csv(folder / "layers.csv") for folder in folders)
+    pd.testing.assert_frame_equal(chat, around)
+    assert not np.allclose(chat["value"], plain["value"])
+
+
+def test_scores_are_asked_as_the_rest_is(base, tmp_path, monkeypatch):
+    """In the chat template, as many questions of each task as were asked for, and in batches of the same size."""
+    tuned = save(tmp_path / "tuned", base[0], base[1])
+    (tmp_path / "tuned" / "chat_template.jinja").write_text("{{ messages[0]['content'] }} reply")
+    asked = []
+
+    def refuse(engine, tasks, **_):
+        asked.append((engine.batch_size, {len({r.question for r in task.requests}) for task in tasks}, tasks))
+        raise InterruptedError
+
+    monkeypatch.setattr(report, "evaluate", refuse)
+    with pytest.raises(InterruptedError):
+        report._scores("miniature", tuned, "miniature", 3, batch_size=5, chat=True, max_tokens=4)
+    ((batch_size, questions_each, tasks),) = asked
+    assert batch_size == 5 and questions_each == {3}
+    assert all(request.prompt.endswith(" reply") for task in tasks for request in task.requests)
+
+
+def test_values_of_questions_have_the_score_as_their_mean_and_its_error_as_theirs():
+    """Three tasks of different sizes that number their questions alike; and prompts of one to three instructions."""
+    rng = np.random.default_rng(0)
+    samples = pd.concat(
+        [
+            *(
+                pd.DataFrame({"benchmark": "x", "task": name, "question": range(n), "asked": 1, "score": scores})
+                for name, n in {"a": 60, "b": 40, "c": 20}.items()
+                for scores in (rng.binomial(1, rng.uniform(0.2, 0.9, n)).astype(float),)
+            ),
+            pd.DataFrame(
+                {"benchmark": "y", "task": "y", "question": range(200), "asked": rng.integers(1, 4, 200)}
+            ).assign(score=lambda own: rng.binomial(own["asked"], 0.6) / own["asked"]),
+        ],
+        ignore_index=True,
+    ).assign(group="other", published_score=0.0, status="wrong answer", finished=True)
+    table = evaluate._scores(samples).query("metric == 'accuracy'").set_index("benchmark")
+    found = report._answers(samples, table["value"])
+    assert not found.duplicated(["benchmark", "question"]).any() and len(found) == len(samples)
+    values = found.groupby("benchmark")["value"]
+    assert values.mean().to_dict() == pytest.approx(table["value"].to_dict())
+    assert values.sem().to_dict() == pytest.approx(table["stderr"].to_dict(), rel=0.02)
+    plain = samples[samples["benchmark"] == "y"].assign(asked=1)
+    scores = pd.Series({"y": 100 * plain["score"].mean()})
+    assert report._answers(plain, scores)["value"].tolist() == pytest.approx((100 * plain["score"]).tolist())
 
 
 def test_reading_prompts(tmp_path):

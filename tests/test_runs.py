@@ -194,6 +194,20 @@ def test_a_second_process_waits_its_turn_and_a_kill_releases_the_folder(tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"run", "log"}
 
 
+def test_a_lock_whose_file_was_removed_is_none(tmp_path, monkeypatch):
+    """Another run ends after this one has opened the file and before it locks it: a third would make a new file."""
+    lockf = runs.fcntl.lockf
+
+    def late(file, operation):
+        (tmp_path / "run.running").unlink()
+        lockf(file, operation)
+
+    monkeypatch.setattr(runs.fcntl, "lockf", late)
+    with pytest.raises(BlockingIOError, match=r"another process is writing .*/run: wait for it"):
+        finish(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
 def snapshot(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -281,6 +295,8 @@ def test_a_run_of_another_base_is_refused(tmp_path):
         runs.provenance(str(run / "checkpoint"), "miniature", "b" * 16)
     found = runs.provenance(str(run / "checkpoint"), "miniature", BASE)
     assert found == {"model": "run", "base": "miniature", "setting": "on-policy RL", "seed": 4}
+    (tmp_path / "manifest.json").write_text('{"name": "web app"}')
+    assert runs.provenance(str(tmp_path / "model"), "miniature", BASE)["setting"] == "tuned"
     finish(tmp_path / "run2", base="b" * 16)
     with pytest.raises(ValueError, match="different bases"):
         runs.read_tables(tmp_path, "*", "table.csv")
@@ -289,8 +305,13 @@ def test_a_run_of_another_base_is_refused(tmp_path):
 def test_tables_of_half_written_runs_are_not_read(tmp_path):
     finish(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b.partial")
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "table.csv").write_text("x\n2\n")
+    shutil.copytree(tmp_path / "a", tmp_path / "a.replaced")
+    for name in ("c", "d"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "table.csv").write_text("x\n2\n")
+    (tmp_path / "d" / "manifest.json").write_text('{"name": "web app"}')
+    assert runs.finished(tmp_path) == runs.finished(tmp_path, "*") == [tmp_path / "a"]
+    assert runs.finished(tmp_path / "nowhere") == []
     assert list(runs.read_tables(tmp_path, "*", "table.csv")["x"]) == [1]
     with pytest.raises(FileNotFoundError, match="run `make book` first"):
         runs.read_tables(tmp_path, "z*", "table.csv")

@@ -22,6 +22,7 @@ from mathtransfer.claims import transfer
 from mathtransfer.drift import summaries
 from mathtransfer.drift.comparison import Comparison, compare
 from mathtransfer.models import checkpoints, engines
+from mathtransfer.models.prompting import ChatFormat
 from mathtransfer.pages.findings import Finding, findings
 from mathtransfer.pages.report_page import figures, page
 
@@ -62,7 +63,7 @@ def run(
         tables = _tables(found)
         if scores:
             print(f"scores on the suite {suite}", flush=True)
-            tables |= _scores(base, tuned, suite, chosen, settings.get("seed", 0))
+            tables |= _scores(base, tuned, suite, n, **settings)
         said, drawn = findings(found, tables), figures(found, tables)
         _write(folder, base, tuned, found, tables, said, drawn)
     return found, said, drawn
@@ -102,7 +103,7 @@ def _choose_prompts(file: str, suite: str, n: int) -> pd.DataFrame:
     """`group, prompt` from a file or from a suite, whichever is named.
 
     Args:
-        n: prompts of each benchmark of a suite.
+        n: prompts of each task of a suite; a benchmark may have several.
 
     Raises:
         ValueError: neither or both are named, or there is no such suite.
@@ -136,28 +137,68 @@ def _tables(found: Comparison) -> dict[str, pd.DataFrame]:
 # --- scores
 
 
-def _scores(base: str, tuned: str, suite: str, prompts: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
-    """Both models on a suite: `gains` (`group, benchmark, base_score, tuned_score, gain, low, high`) and `indices`."""
+def _scores(
+    base: str,
+    tuned: str,
+    suite: str,
+    n: int,
+    *,
+    batch_size: int = 16,
+    chat: bool = False,
+    seed: int = 0,
+    **_,
+) -> dict[str, pd.DataFrame]:
+    """Both models on a suite: `gains` (`group, benchmark, base_score, tuned_score, gain, low, high`) and `indices`.
+
+    Args:
+        n: questions of each task.
+        batch_size, chat, seed: as `compare` takes them; its other settings change no score.
+    """
     tokenizer = checkpoints.load_tokenizer(tuned)
-    n = int(prompts.groupby("benchmark").size().max())
-    answers = []
+    scores, answers = {}, []
     for name, model in {"base": base, "tuned": tuned}.items():
-        engine = engines.Transformers(checkpoints.load_model(model), tokenizer)
-        tasks = questions.tasks(suite, list(GROUPS), questions.Selection(n=n), tokenizer, engine.budget)
+        engine = engines.Transformers(checkpoints.load_model(model), tokenizer, batch_size)
+        tasks = questions.tasks(
+            suite, list(GROUPS), questions.Selection(n=n), tokenizer, engine.budget, ChatFormat(chat)
+        )
         with tempfile.TemporaryDirectory() as unfinished:
-            _, samples = evaluate(engine, tasks, seed=seed, folder=Path(unfinished))
-        mean = samples.groupby(["group", "benchmark", "question"], sort=False)["score"].mean().reset_index()
-        answers.append(mean.assign(model=name, value=100.0 * mean["score"]))
-    answers = pd.concat(answers, ignore_index=True)[["model", "group", "benchmark", "question", "value"]]
+            found, samples = evaluate(engine, tasks, seed=seed, folder=Path(unfinished))
+        scores[name] = found[found["metric"] == "accuracy"].set_index("benchmark")["value"]
+        answers.append(_answers(samples, scores[name]).assign(model=name))
+    answers = pd.concat(answers, ignore_index=True)
     pairs = answers.pivot(index=["group", "benchmark", "question"], columns="model", values="value").reset_index()
     rows = []
     for (group, benchmark), own in pairs.groupby(["group", "benchmark"], sort=False):
         difference = (own["tuned"] - own["base"]).to_numpy()[:, None]
-        gain, _, low, high = summaries.ratio_of_sums(difference, np.ones(len(own)))[0]
-        rows.append((group, benchmark, own["base"].mean(), own["tuned"].mean(), gain, low, high))
+        gain, _, low, high = summaries.with_interval(difference, np.ones(len(own)))[0]
+        rows.append((group, benchmark, scores["base"][benchmark], scores["tuned"][benchmark], gain, low, high))
     columns = ["group", "benchmark", "base_score", "tuned_score", "gain", "low", "high"]
     indices = transfer.transferability(answers, {"tuned": "base"}, "per_model")
     return {"gains": pd.DataFrame(rows, columns=columns), "indices": indices}
+
+
+def _answers(samples: pd.DataFrame, scores: pd.Series) -> pd.DataFrame:
+    """What each question says about its benchmark's score: values whose mean is the score.
+
+    The score of a benchmark is the mean of its tasks' scores, and IFEval's is over instructions, of which prompts have
+    different numbers. So a question's value is not its own score: it is the benchmark's, plus what the question adds
+    to it (linearised). If a benchmark has one task and each question asks one thing, the two are the same.
+
+    Args:
+        samples: from `evaluate`.
+        scores: percent, by benchmark.
+
+    Returns:
+        `group, benchmark, question, value` (percent), questions numbered over all tasks of a benchmark.
+    """
+    key = ["group", "benchmark", "task", "question"]
+    done = samples.assign(done=samples["score"] * samples["asked"])
+    own = done.groupby(key, sort=False)[["done", "asked"]].sum().reset_index()
+    task, benchmark = own.groupby(["benchmark", "task"])[["done", "asked"]].transform("sum"), own.groupby("benchmark")
+    added = (own["done"] - own["asked"] * task["done"] / task["asked"]) / task["asked"]  # to the task's score
+    a_task = benchmark["task"].transform("size") / benchmark["task"].transform("nunique")  # questions
+    value = own["benchmark"].map(scores) + 100.0 * a_task * added
+    return own.assign(question=benchmark.cumcount(), value=value)[["group", "benchmark", "question", "value"]]
 
 
 # --- the files

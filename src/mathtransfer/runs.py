@@ -16,12 +16,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 
 PACKAGE = Path(__file__).parent
 # The files that mark a run folder: what the run is, and that it is whole.
 _IDENTITY, _MANIFEST = "identity.json", "manifest.json"
+# What is behind a run folder's name while it is written, and behind an older run's while the new one takes its name.
+_PARTIAL, _REPLACED = ".partial", ".replaced"
 # The folder of what is needed to resume a run, and its name while it is deleted.
 RESUME, _RESUMED = "resume", "resumed"
 _LIBRARIES = ("torch", "transformers", "trl", "lm_eval", "scipy", "pandas")
@@ -111,14 +114,14 @@ def _source_hash() -> str:
 
 def partial_folder(out: str) -> Path:
     """Where a run is written until it is whole: `out` with `.partial` behind it."""
-    return Path(f"{Path(out).resolve()}.partial")
+    return Path(f"{Path(out).resolve()}{_PARTIAL}")
 
 
 @contextmanager
 def run_folder(out: str, notebook: str, parameters: dict, **facts) -> Iterator[Path]:
     """A folder to write a run's results to; it appears as `out` only when the run is complete.
 
-    Nothing that is finished is lost. What a run needs to go on after a kill or on a full disk belongs into the folder's
+    Nothing that is finished is lost. What a run needs to go on after a kill or on a full disk belongs in the folder's
     `resume`, which is removed last of all, when the run has its name; a run of the same notebook, parameters, code and
     number of threads finds it again. An older run stays until the new one is whole.
 
@@ -133,7 +136,7 @@ def run_folder(out: str, notebook: str, parameters: dict, **facts) -> Iterator[P
         BlockingIOError: another process is writing the same run folder.
     """
     final, partial = Path(out).resolve(), partial_folder(out)
-    replaced = Path(f"{final}.replaced")  # the older run, while the new one takes its name
+    replaced = Path(f"{final}{_REPLACED}")
     for folder in (final, partial, replaced):
         _check_replaceable(folder)
     settings = {name: value for name, value in parameters.items() if name != "out"}  # a run folder may be moved
@@ -208,12 +211,22 @@ def _locked(final: Path) -> Iterator[None]:
             raise FileExistsError(f"{path} is not empty, so no run wrote it: name another folder as out")
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, no worker that is forked holds it too
+            if not _is_at(path, file):
+                raise BlockingIOError("the process that held the lock removed its file after it was opened here")
         except (BlockingIOError, PermissionError) as error:  # which of the two depends on the system
             raise BlockingIOError(f"another process is writing {final}: wait for it, or name another out") from error
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _is_at(path: Path, file: IO) -> bool:
+    """Whether an open file is still the one at a path; another process may lock a new file there otherwise."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _recover(final: Path, partial: Path, replaced: Path) -> None:
@@ -282,6 +295,16 @@ def _gpu_name() -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
+def finished(folder: str | Path, pattern: str = "**") -> list[Path]:
+    """The folders of all finished runs below a folder, or of those that match a pattern, sorted.
+
+    Left out are the copies that `run_folder` keeps while it works, and folders with another program's manifest. A
+    folder that does not exist has no runs.
+    """
+    found = sorted(path.parent for path in Path(folder).glob(f"{pattern}/{_MANIFEST}") if _read_mark(path))
+    return [run for run in found if run.suffix not in (_PARTIAL, _REPLACED)]
+
+
 def read_manifest(run: str | Path, notebook: str | None = None) -> dict:
     """The manifest of a whole run.
 
@@ -289,7 +312,7 @@ def read_manifest(run: str | Path, notebook: str | None = None) -> dict:
         FileNotFoundError: there is no such run, or it was never finished.
         ValueError: the run was made by another notebook than `notebook`.
     """
-    path = Path(run) / "manifest.json"
+    path = Path(run) / _MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"{run} is no finished run: it has no manifest.json; run its notebook first")
     manifest = json.loads(path.read_text())
@@ -308,7 +331,7 @@ def provenance(model: str, base: str, base_fingerprint: str) -> dict[str, str | 
         ValueError: the checkpoint was trained from another base than the one it is to be compared with.
     """
     folder = Path(model).parent
-    if (folder / "manifest.json").is_file():
+    if _read_mark(folder / _MANIFEST):
         manifest = read_manifest(folder, "train")
         check_base(folder, base_fingerprint)
         return {"model": folder.name, "base": base, **{k: manifest["parameters"][k] for k in ("setting", "seed")}}
@@ -348,8 +371,7 @@ def read_tables(root: str | Path, pattern: str, name: str) -> pd.DataFrame:
         FileNotFoundError: no finished run matches.
         ValueError: the runs come from different bases.
     """
-    folders = sorted(path.parent for path in Path(root).glob(f"{pattern}/manifest.json"))
-    folders = [folder for folder in folders if folder.suffix != ".partial"]
+    folders = finished(root, pattern)
     if not folders:
         raise FileNotFoundError(f"no finished run {pattern!r} in {root}: run `make book` first")
     for folder in folders:

@@ -110,6 +110,22 @@ def test_greedy_completions_are_transformers_own(base, tmp_path):
         assert tokenizer.decode(made, skip_special_tokens=True) == row["completion"]
 
 
+def test_completions_that_were_not_graded_are_told_of(base, tmp_path, monkeypatch, capsys):
+    def grade(answers, readings):
+        found = pd.DataFrame({"asked": 1}, index=answers.index)
+        parts = {"": "not graded", "_followed": 0, "_extracted": None}
+        return found.assign(**{f"{reading}{part}": value for reading in readings for part, value in parts.items()})
+
+    monkeypatch.setattr(evaluate.pool, "grade", grade)
+    answers(base, tmp_path, ["non"], 2)
+    assert "truth: 2 of 2 completions could not be graded and count as wrong" in capsys.readouterr().out
+
+
+def test_all_questions_of_the_miniature_are_refused(base):
+    with pytest.raises(ValueError, match="the miniature's problems have no end: give a number of problems"):
+        questions.tasks("miniature", ["math"], questions.Selection(n=None), base[1], 256)
+
+
 def test_unknown_suite_and_group_are_refused():
     with pytest.raises(ValueError, match="unknown suite 'mini': expected one of miniature, paper"):
         questions.check_suite("mini", ["math"])

@@ -268,6 +268,17 @@ def test_hostile_text_neither_hangs_nor_crashes(monkeypatch):
     assert (graded[list(READINGS)] == NOT_GRADED).any(axis=None), "nothing here was hard"
 
 
+@pytest.mark.slow
+def test_a_missing_library_is_an_error_and_not_a_score_of_zero(tmp_path, monkeypatch):
+    """A spawned process has the path of the one that spawns it."""
+    (tmp_path / "math_verify.py").write_text("raise ImportError('gone')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RuntimeError, match="no process could be made ready to grade"):
+        pool.grade(
+            pd.DataFrame({"benchmark": ["math500"], "response": "\\boxed{7}", "gold": "7", "thinks": False}), ["strict"]
+        )
+
+
 # --- the released responses themselves
 
 

@@ -230,7 +230,8 @@ def test_bad_rows_are_refused(base, tmp_path):
 
     refused('{"problem": "1 + 1"}\n', "row 0 of math500.jsonl lacks the field answer; it has problem")
     refused('{"problem": "1 + 1", "answer": "2"}\n{"problem": "2", "answer": null}\n', "row 1 of math500.jsonl lacks")
-    refused("nothing\n", "row 0 of math500.jsonl is no JSON")
+    refused("nothing\n", "line 1 of .*/math500.jsonl is no JSON")
+    refused("\n[1]\n", r"line 2 of .*/math500.jsonl is no JSON object: found \[1\]")
     (root / "math500.jsonl").unlink()
     with pytest.raises(FileNotFoundError, match=r"math500\.jsonl: give a data_root with benchmarks/math500\.jsonl"):
         questions.tasks("paper", ["math"], questions.Selection(data_root=str(tmp_path)), base[1], 10**9)

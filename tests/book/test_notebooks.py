@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import nbformat
+import pandas as pd
 import pytest
 import torch
 from conftest import copy_repository, kill_once, papermill, run
@@ -64,6 +66,7 @@ def test_kill_and_repeat_give_the_same_bits(tmp_path):
         ("runs/evaluate", {"suite": "mini"}, "unknown suite 'mini'"),
         ("runs/train", {"setting": "RL"}, "unknown setting 'RL'"),
         ("runs/latent_drift", {"evaluation": "nowhere"}, "nowhere is no finished run"),
+        ("runs/token_drift", {"chat": True}, "unknown parameter chat"),  # the evaluation's prompts have their template
         ("chapters/ledger", {"study": "nowhere"}, "no evidence in nowhere"),
     ],
 )
@@ -73,10 +76,39 @@ def test_bad_parameters_stop_a_notebook_with_one_sentence(notebook, parameters, 
     assert message in done.stderr.strip().splitlines()[-1]
 
 
+@pytest.fixture
+def evaluation(tmp_path) -> Path:
+    """An evaluation of the miniature with two questions of one benchmark."""
+    fingerprint = checkpoints.fingerprint("miniature")
+    with runs.run_folder(
+        tmp_path / "evaluate", "evaluate", {"suite": "miniature"}, base_fingerprint=fingerprint
+    ) as folder:
+        samples = pd.DataFrame({"question": [0, 1], "sample": 0, "group": "math", "benchmark": "sums"})
+        samples.assign(prompt=["what is 3 + 4 - 5 + 6 ?", "what is 9 - 4 ?"]).to_parquet(folder / "samples.parquet")
+    return tmp_path / "evaluate"
+
+
+@pytest.mark.slow
+def test_too_few_questions_are_told_of_before_a_model_runs(evaluation, tmp_path):
+    done = run(papermill("runs/latent_drift", tmp_path / "out.ipynb", evaluation=evaluation, out=tmp_path / "out"))
+    assert done.returncode != 0
+    assert "fewer than 8 questions of sums: evaluate more" in done.stderr.strip().splitlines()[-1]
+    cells = nbformat.read(tmp_path / "out.ipynb", 4).cells
+    assert "load_model" not in "".join(cell.source for cell in cells if cell.get("execution_count"))
+
+
+@pytest.mark.slow
+def test_token_drift_counts_the_texts_that_there_are(evaluation, tmp_path):
+    out = tmp_path / "out"
+    done = run(papermill("runs/token_drift", tmp_path / "out.ipynb", evaluation=evaluation, out=out, n=5, max_tokens=4))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert set(pd.read_csv(out / "shifts.csv").query("metric in ['kl', 'published_kl']")["n"]) == {2}
+
+
 def test_pretraining_runs_and_resumes(tmp_path):
     tokenizer, checkpoint = vocabulary.build_tokenizer(), tmp_path / "checkpoint.pt"
     settings = {"seed": 1, "batch_size": 4, "muon_lr": 0.01, "adam_lr": 3e-3}
-    whole, _ = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=100, **settings)
+    whole, log = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=100, **settings)
     stopped = pretrain._schedule
     try:  # stop after four steps, as a killed run would
         pretrain._schedule = lambda step, total: stopped(step, total) if step < 4 else 1 / 0
@@ -85,7 +117,7 @@ def test_pretraining_runs_and_resumes(tmp_path):
     finally:
         pretrain._schedule = stopped
     assert checkpoint.is_file()
-    resumed, _ = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=2, **settings)
-    assert not checkpoint.exists()
+    resumed, log_again = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=2, **settings)
+    assert not checkpoint.exists() and log_again.equals(log)
     for name, parameter in whole.named_parameters():
         assert torch.equal(parameter, dict(resumed.named_parameters())[name])

@@ -286,8 +286,8 @@ def test_standard_error_treats_a_text_as_one_observation():
     assert (row["n"], row["tokens"]) == (50, 100)
 
 
-def test_ratio_of_sums_by_hand():
-    found = summaries.ratio_of_sums(np.array([[2.0, 4.0], [3.0, 2.0], [1.0, 2.0]]), np.array([4.0, 2.0, 2.0]))
+def test_ratios_of_sums_by_hand():
+    found = summaries.with_interval(np.array([[2.0, 4.0], [3.0, 2.0], [1.0, 2.0]]), np.array([4.0, 2.0, 2.0]))
     # The first: 6 / 8; residuals 2 - 3, 3 - 1.5, 1 - 1.5. The second is one for every token.
     np.testing.assert_allclose(found[:, 0], [0.75, 1.0])
     np.testing.assert_allclose(found[:, 1], [np.sqrt(3 / 2 * (1 + 2.25 + 0.25)) / 8, 0.0])
@@ -299,7 +299,7 @@ def test_interval_of_many_texts_is_normal():
     rng = np.random.default_rng(1)
     counts = rng.integers(5, 200, size=400).astype(float)
     sums = counts[:, None] * rng.gamma(2.0, size=(400, 3))
-    value, stderr, low, high = summaries.ratio_of_sums(sums, counts).T
+    value, stderr, low, high = summaries.with_interval(sums, counts).T
     np.testing.assert_allclose(low, value - 1.96 * stderr, atol=0.3 * stderr.max())
     np.testing.assert_allclose(high, value + 1.96 * stderr, atol=0.3 * stderr.max())
 

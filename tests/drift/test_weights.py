@@ -1,5 +1,6 @@
 """Weight changes against numpy and torch on whole tensors, in every way that a checkpoint can be stored."""
 
+import hashlib
 import json
 import re
 
@@ -208,6 +209,24 @@ def test_files_beside_the_model_do_not_count(tmp_path):
     save_file({"q_proj.lora_A.weight": torch.ones(2)}, tmp_path / "tuned" / "adapter_model.safetensors")
     save_file({"layers.0.attention.wq.weight": torch.ones(2)}, tmp_path / "base" / "consolidated.safetensors")
     assert len(weights.weight_changes(base, tuned)) == 6
+
+
+def test_files_beside_the_model_do_not_change_its_fingerprint(tmp_path):
+    """Of two shards it is the hash of one after the other, whatever else is there."""
+    folder = tmp_path / "base"
+    save(folder, tensors(), shards=2)
+    content = b"".join(path.read_bytes() for path in sorted(folder.glob("*.safetensors")))
+    save_file({"q_proj.lora_A.weight": torch.ones(2)}, folder / "adapter_model.safetensors")
+    save_file({"layers.0.attention.wq.weight": torch.ones(2)}, folder / "consolidated.safetensors")
+    assert checkpoints.fingerprint(str(folder)) == hashlib.sha256(content).hexdigest()[:16]
+
+
+def test_a_tensor_of_one_number(tmp_path):
+    base = tensors() | {"model.layers.0.scale": torch.tensor(2.0)}
+    tuned = base | {"model.layers.0.scale": torch.tensor(2.5)}
+    changes = weights.weight_changes(save(tmp_path / "base", base), save(tmp_path / "tuned", tuned))
+    row = changes.set_index("tensor").loc["model.layers.0.scale", summaries.SUMS]
+    assert row.tolist() == [1, 1, 1, 4.0, 0.25]
 
 
 def test_a_computed_constant_is_no_weight(tmp_path):

@@ -10,7 +10,7 @@ from scipy import stats
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from mathtransfer.miniature import vocabulary
-from mathtransfer.models import engines, prompting
+from mathtransfer.models import checkpoints, engines, prompting
 
 PROMPTS = [
     "what is 3 + 4 - 5 + 6 ?",
@@ -144,6 +144,15 @@ def test_a_missing_vllm_is_told_in_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)  # as if it were not installed
     with pytest.raises(ModuleNotFoundError, match=r"needs vLLM: install the extra .* or run `make vllm-cpu`"):
         engines.load_engine("vllm", "miniature")
+
+
+def test_vllm_loads_the_revision_that_was_asked_for(monkeypatch):
+    asked, folder = set(), checkpoints.resolve("miniature")
+    monkeypatch.setattr(checkpoints, "resolve", lambda *which: asked.add(which) or folder)
+    monkeypatch.setitem(sys.modules, "vllm", None)  # nothing is loaded
+    with pytest.raises(ModuleNotFoundError):
+        engines.load_engine("vllm", "owner/name", revision="abc")
+    assert asked == {("owner/name", "abc")}
 
 
 def test_finished_chunks_are_not_made_again(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from scipy import stats
 from transformers import (
     GPT2Config,
@@ -74,6 +75,19 @@ def test_a_top_p_leaves_the_likeliest_tokens_and_their_ratios():
     assert counts.sum() == counts[kept].sum() == n and 60 > len(kept) > 2
     expected = n * likely[kept] / likely[kept].sum()
     assert stats.chisquare(counts[kept].numpy(), expected.numpy()).pvalue > 1e-3
+
+
+def test_adapters_hide_nothing_from_the_forward_pass():
+    """With low-rank adapters too, logits are made of each row's last token alone."""
+    torch.manual_seed(1)
+    model = MODELS["Qwen3"]().eval()
+    expected, _ = sample(model, PROMPTS, LIMITS, [], temperature=0.0)
+    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])).eval()
+    lengths = []
+    head = adapted.get_base_model().get_output_embeddings()
+    head.register_forward_hook(lambda _, args, logits: lengths.append(logits.shape[1]))
+    assert sample(adapted, PROMPTS, LIMITS, [], temperature=0.0)[0] == expected
+    assert set(lengths) == {1}
 
 
 def test_what_has_stopped_leaves_as_what_has_ended_does(model):

@@ -155,6 +155,16 @@ def test_assumptions_change_the_hours_and_nothing_else(table, tmp_path):
     assert after["memory"].equals(table["memory"]) and after["flops"].equals(table["flops"])
 
 
+def test_without_bfloat16_frozen_weights_are_float32_beside_a_half_precision_copy(table, tmp_path):
+    given = yaml.safe_load(ASSUMPTIONS.read_text())
+    given["gpus"]["L4"]["bfloat16"] = False
+    (tmp_path / "older.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
+    after = estimates.recipe_table(RECIPES, tmp_path / "older.yaml")
+    more = after["memory"] - table["memory"]
+    assert more[table["gpu"] == "L4"].tolist() == pytest.approx((4e-9 * table["parameters"])[table["gpu"] == "L4"])
+    assert (more[table["gpu"] != "L4"] == 0).all()
+
+
 def test_an_unknown_model_is_refused():
     with pytest.raises(ValueError, match="no configuration of 'gpt2': expected one of"):
         estimates._model_of("gpt2")

@@ -27,7 +27,7 @@ RECIPE = {
 }
 
 
-def correct(response: str, answer: str) -> bool:
+def correct(response: str, answer: str, thinks: bool = False) -> bool:
     return response.endswith(f"answer {answer}")
 
 
@@ -106,6 +106,19 @@ def test_gradient_is_that_of_equation_3(setting, tmp_path):
 
     assert distance(row.kl) < 1e-4
     assert row.kl == 0 or distance(0.0) > 1e-3  # the KL term is not too small to be seen
+
+
+def test_a_reward_knows_whether_the_prompt_opens_the_thinking(tmp_path):
+    found = problems.read_problems("miniature", 4)
+    tokenizer = post_training.load_tokenizer(RECIPE)
+    rows, _ = problems.training_rows(found, tokenizer, {}, 80)
+    recipe = RECIPE | {"setting": "on-policy RL", "steps": 1}
+    trainer = post_training.build_trainer(recipe, tokenizer, rows, None, lambda *given: given[2], tmp_path)
+    (reward,) = trainer.reward_funcs
+    assert reward(prompts=["why <think>\n", "why <think> </think>"], completions=["a", "b"], answer=["a", "b"]) == [
+        1,
+        0,
+    ]
 
 
 def test_six_settings_are_six_different_rows():

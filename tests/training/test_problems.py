@@ -1,24 +1,28 @@
 """One reader of problems: columns, origins, repeats, benchmarks; and the prompts that problems become."""
 
+import copy
 import hashlib
 import json
 import os
 import random
 import string
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import tiny_recipes as tiny
 import yaml
+from tokenizers.processors import TemplateProcessing
 
 from mathtransfer.benchmarks import pool
 from mathtransfer.benchmarks.grades import CORRECT
 from mathtransfer.miniature import vocabulary
-from mathtransfer.models import checkpoints, hub
+from mathtransfer.models import checkpoints, hub, prompting
 from mathtransfer.models.prompting import ChatFormat
+from mathtransfer.training.objective import teacher_rollout
 from mathtransfer.training.problems import ask, read_problems, training_rows
-from mathtransfer.training.reward import grader
+from mathtransfer.training.reward import open_reward
 
 ROWS = [
     {"problem": "What is $1+1$?", "answer": "2", "level": 1},
@@ -159,7 +163,7 @@ def test_what_cannot_be_read_or_asked_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no problem is left of 0"):
         read_problems([], None)
     (tmp_path / "broken.jsonl").write_text('{"problem": "1+1", "answer": "2"}\n{"problem"\n')
-    with pytest.raises(ValueError, match=r"line 1 of .*broken\.jsonl is no JSON"):
+    with pytest.raises(ValueError, match=r"line 2 of .*broken\.jsonl is no JSON"):
         read_problems(str(tmp_path / "broken.jsonl"), None)
     problems = read_problems("miniature", 2)
     with pytest.raises(ValueError, match="no chat template"):
@@ -189,6 +193,40 @@ def test_prompts_are_the_chat_templates(tokenizer, tmp_path):
     assert by_hand != without
 
 
+@pytest.fixture
+def beginning(tokenizer):
+    """As Llama's and Gemma's: it puts a token before every text, and its chat template writes the same one."""
+    changed = copy.deepcopy(tokenizer)
+    changed.add_special_tokens({"bos_token": "<s>"})
+    added = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", changed.bos_token_id)])
+    changed.backend_tokenizer.post_processor = added
+    changed.chat_template = "<s> " + tiny.TEMPLATE
+    assert changed("1 + 2").input_ids == [changed.bos_token_id, *tokenizer("1 + 2").input_ids]
+    return changed
+
+
+def test_a_text_begins_once_and_a_response_not_at_all(beginning, tokenizer, tmp_path):
+    """What TRL makes of a prompt, what is counted, and what the teacher's rollout hands over, beside plain tokens."""
+    rows = [{"problem": "1 + 2 =", "answer": "3", "response": "so 3"}]
+    found = read_problems(written(tmp_path / "x.jsonl", rows), None)
+    chat = ChatFormat(chat=True)
+    expected = [beginning.bos_token_id, *ask(found, tokenizer, chat)["ids"][0]]
+    assert ask(found, beginning, chat)["ids"][0] == expected
+    assert prompting.encode(beginning, [f"1 + 2 =\n{ASKED}"], chat=True) == [expected]
+    asked, teacher = training_rows(found, beginning, {}, 3)  # two tokens and the end
+    prompts = [row["prompt"] for row in asked]
+    assert beginning(text=prompts)["input_ids"] == [expected]
+    trainer = SimpleNamespace(
+        processing_class=beginning,
+        state=SimpleNamespace(global_step=0),
+        accelerator=SimpleNamespace(process_index=0),
+        max_completion_length=3,
+    )
+    made = teacher_rollout(teacher, 0)(prompts, trainer)
+    assert made["prompt_ids"] == [expected]
+    assert made["completion_ids"] == [[*tokenizer("so 3").input_ids, tokenizer.eos_token_id]]
+
+
 def test_the_miniature_is_asked_as_it_is(base):
     problems = read_problems("miniature", 5)
     rows, teacher = training_rows(problems, base[1], {}, 72)
@@ -212,12 +250,14 @@ def test_long_prompts_and_responses_are_left_out(tmp_path, tokenizer):
 
 @pytest.mark.slow
 def test_a_hostile_answer_is_wrong_and_the_next_is_graded():
-    with grader("math500") as correct:
-        assert correct("so \\boxed{\\frac{1}{2}}", "0.5")
-        assert not correct("so \\boxed{2}", "0.5")
-        assert not correct("the answer is 0.5", "0.5")
-        assert not correct("\\boxed{" + "9^{" * 12 + "9" + "}" * 12 + "}", "0.5")
-        assert correct("\\boxed{7}", "7")
+    with open_reward("math500") as correct:
+        assert correct("so \\boxed{\\frac{1}{2}}", "0.5", False)
+        assert not correct("so \\boxed{2}", "0.5", False)
+        assert not correct("the answer is 0.5", "0.5", False)
+        assert not correct("\\boxed{" + "9^{" * 12 + "9" + "}" * 12 + "}", "0.5", False)
+        assert correct("\\boxed{7}", "7", False)
+        assert not correct("so \\boxed{7}", "7", True)  # still in thought
+        assert correct("so \\boxed{3} </think> \\boxed{7}", "7", True)
 
 
 # --- public training data

@@ -178,13 +178,13 @@ def test_the_study_has_the_papers_values():
 
 
 def test_recipe_paper_and_authors_side_by_side():
-    table = recipes.compare(tiny.RECIPES, "rl")
+    table = recipes.beside_the_paper(tiny.RECIPES, "rl")
     shared = ["base model", "learning rate", "train batch size", "rollouts per prompt", "KL coefficient"]
     ours = [*shared, "mini-batch size", "clip range", "steps / epochs"]
     assert table.loc[ours, "here"].tolist() == table.loc[ours, "paper"].tolist()
     assert table.loc["mini-batch size"].tolist() == ["128", "32", "128"]
     assert table.loc["overlong penalty", "here"] == table.loc["overlong penalty", "paper"] == ""
-    table = recipes.compare(tiny.RECIPES, "sft")
+    table = recipes.beside_the_paper(tiny.RECIPES, "sft")
     assert table.loc["steps / epochs"].tolist() == ["1.5 epochs", "2.0 epochs", "1.5 epochs"]
     assert "mini-batch size" not in table.index
 
@@ -299,7 +299,9 @@ def test_what_cannot_be_trained_is_refused(folder, tmp_path, changes, message):
         (["-p", "setting", "PPO"], "unknown setting 'PPO'"),
         (["-p", "prompt", "{system: hello}"], "unknown prompt entry system"),
         (["-p", "data", "none.parquet"], "no file none.parquet"),
-        (["-p", "model", "miniature"], "the tokenizer has no chat template"),
+        (["-p", "model", "miniature", "-p", "prompt", "{}"], "the tokenizer has no chat template"),
+        (["-p", "prompt", "{end_of_turn: <|im_edn|>}"], "end_of_turn '<|im_edn|>' is no token of "),
+        (["-p", "prompt", "{end_of_turn: <|im_edn|>}"], "the tokenizer's own end, '<|endoftext|>'"),
         (["-p", "lora", "{rank: 3}"], "rank"),
     ],
 )

@@ -134,12 +134,14 @@ def plain_reward():
     """Compare the number in the last box as text: all that these responses need, and no grading process to start."""
     from mathtransfer.training import reward
 
-    own = reward.grader
-    reward.grader = lambda name: nullcontext(lambda text, answer: re.findall(r"boxed{(\d+)}", text)[-1:] == [answer])
+    own = reward.open_reward
+    reward.open_reward = lambda _: nullcontext(
+        lambda text, answer, thinks: re.findall(r"boxed{(\d+)}", text)[-1:] == [answer]
+    )
     try:
         yield
     finally:
-        reward.grader = own
+        reward.open_reward = own
 
 
 def step_of(model, batch) -> float:

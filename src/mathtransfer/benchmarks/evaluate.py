@@ -13,16 +13,16 @@ from pathlib import Path
 import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
-from mathtransfer.benchmarks import pool
-from mathtransfer.benchmarks.grades import NO_ANSWER
+from mathtransfer.benchmarks import pool, shares
+from mathtransfer.benchmarks.grades import NO_ANSWER, NOT_GRADED
 from mathtransfer.benchmarks.questions import Request, Task
 from mathtransfer.models import engines, prompting, readout
 from mathtransfer.models.engines import Completion, Engine
-from mathtransfer.models.thinking import THINK_CLOSES, THINK_OPENS
+from mathtransfer.models.thinking import THINK_CLOSES, opens_thinking
 
 
 def evaluate(engine: Engine, tasks: list[Task], *, seed: int, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Answer and grade all questions.
+    """Answer and grade all questions; says on standard output how many completions could not be graded.
 
     Args:
         tasks: from `questions.tasks`.
@@ -44,6 +44,11 @@ def evaluate(engine: Engine, tasks: list[Task], *, seed: int, folder: Path) -> t
         samples.append(answer(engine, task, seed, folder / task.name))
     samples = pd.concat(samples, ignore_index=True)
     samples = samples.join(_grades(samples)).drop(columns=["gold", "ids", "grader"])
+    for benchmark, status in samples.groupby("benchmark", sort=False)["status"]:
+        if lost := (status == NOT_GRADED).sum():
+            print(
+                f"{benchmark}: {lost} of {len(status)} completions could not be graded and count as wrong", flush=True
+            )
     return _scores(samples), samples
 
 
@@ -87,7 +92,7 @@ def _choose(engine: Engine, task: Task, seed: int, folder: Path) -> pd.DataFrame
     return table
 
 
-def _split(tokenizer: PreTrainedTokenizerBase, request: Request, choice: str) -> readout.Sequence:
+def _split(tokenizer: PreTrainedTokenizerBase, request: Request, choice: str) -> readout.Continuation:
     """Token ids of a prompt and of the choice after it, cut from their joint tokens as lm-evaluation-harness does."""
     prompt, ids = request.prompt.rstrip(), request.ids
     if prompt != request.prompt:  # a blank belongs to the word after it
@@ -108,7 +113,7 @@ def _grades(samples: pd.DataFrame) -> pd.DataFrame:
 
     A model thinks before it answers in a task if its prompt opens a think block or any completion closes one.
     """
-    opens = samples["prompt"].str.rstrip().str.endswith(THINK_OPENS)
+    opens = samples["prompt"].map(opens_thinking)
     closes = samples["completion"].str.contains(THINK_CLOSES, regex=False)
     answers = pd.DataFrame(
         {
@@ -159,9 +164,7 @@ def _scores(samples: pd.DataFrame) -> pd.DataFrame:
 
 def _summarise(values: pd.Series, weights: pd.Series, questions: pd.Series) -> tuple[float, float]:
     """Weighted mean and its standard error over questions (a question's completions are added first), in percent."""
-    done = (values * weights).groupby(questions).sum()
-    possible = weights.groupby(questions).sum()
-    mean, n = done.sum() / possible.sum(), len(done)
-    residuals = done - mean * possible
-    variance = n / (n - 1) * (residuals**2).sum() / possible.sum() ** 2 if n > 1 else math.nan
-    return 100 * mean, 100 * math.sqrt(variance)
+    done = (values * weights).groupby(questions).sum().to_numpy(float)
+    possible = weights.groupby(questions).sum().to_numpy(float)
+    mean, stderr = shares.ratio_of_sums(done, possible)
+    return 100 * float(mean), 100 * float(stderr)

@@ -1,4 +1,4 @@
-"""What a grade says, the readings that may give different ones, and how a benchmark comes by its grades."""
+"""What a grade says, the readings that may give different ones, and how a benchmark is graded."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Benchmark:
 
     Attributes:
         grade: (response, gold answer, whether the model thinks before it answers, reading) -> grade.
-        seconds: what one response may take; None if no text can hang or crash the grader, which then needs no process
-            of its own.
-        example: a response and a gold answer. They are graded before any other, so that no response pays with its own
-            seconds for what its grader imports.
+        seconds: the time limit of one response; None if no text can hang or crash the grader, which then needs no
+            process of its own.
+        example: a response and a gold answer that are graded before all others. Whatever the grader imports is loaded
+            then, outside the time limit of any response.
     """
 
     grade: Callable[[str, Any, bool, str], Grade]

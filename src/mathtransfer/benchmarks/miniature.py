@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 
-def dataset(family: str, split: str = "evaluation", n: int = 200, seed: int = 0, **_) -> DatasetDict:
-    """`n` different problems of a family. lm-evaluation-harness passes its own metadata too, which is not used here."""
+def dataset(family: str, split: str = "evaluation", n: int | None = 200, seed: int = 0, **_) -> DatasetDict:
+    """`n` different problems of a family. lm-evaluation-harness passes its own metadata too, which is not used here.
+
+    Raises:
+        ValueError: the family or the split does not exist or has fewer problems, or `n` is None, which asks for all.
+    """
     from datasets import Dataset, DatasetDict
 
     rows = [{"question": p.question, "answer": p.answer} for p in distinct_problems(family, split, n, seed)]

@@ -10,12 +10,13 @@ import multiprocessing
 import resource
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from pebble import ProcessPool
+from pebble import ProcessExpired, ProcessPool
 
 from mathtransfer.benchmarks import choices, code, conversation, instructions, mathematics, miniature
 from mathtransfer.benchmarks.grades import NOT_GRADED, Grade
@@ -45,8 +46,11 @@ class Answer(NamedTuple):
 def open_pool(benchmarks: Iterable[str]) -> Iterator[Callable[[Iterable[Answer]], list[Grade]]]:
     """A function that grades answers to these benchmarks, in their order.
 
-    An answer that takes too long, takes too much memory or brings its process down is `not graded`, and the next goes
-    on in a new process.
+    An answer that takes too long, takes too much memory, brings its process down or is more than a parser can bear is
+    `not graded`, and the next goes on, if need be in a new process.
+
+    Raises:
+        RuntimeError: a process could not be made ready, as when a library of a grader is missing.
     """
     spawn = multiprocessing.get_context("spawn")  # a notebook and a trainer have threads, which a fork would break
     # The process starts with the first answer that needs one.
@@ -55,7 +59,7 @@ def open_pool(benchmarks: Iterable[str]) -> Iterator[Callable[[Iterable[Answer]]
         def submit(answer: Answer) -> Future | Grade:
             seconds = BENCHMARKS[answer.benchmark].seconds
             # Not `processes.map`: its time limit also runs while an answer waits for a new process.
-            return _grade(answer) if seconds is None else processes.schedule(_grade, [answer], timeout=seconds)
+            return _grade(answer) if seconds is None else processes.schedule(_try_to_grade, [answer], timeout=seconds)
 
         yield lambda answers: [_result(submitted) for submitted in [submit(answer) for answer in answers]]
 
@@ -103,8 +107,19 @@ def _grade(answer: Answer) -> Grade:
     return BENCHMARKS[answer.benchmark].grade(*answer[1:])
 
 
+def _try_to_grade(answer: Answer) -> Grade:
+    try:
+        return _grade(answer)
+    except Exception:  # out of memory, or whatever a parser raises on hostile text
+        return Grade(NOT_GRADED)
+
+
 def _result(submitted: Future | Grade) -> Grade:
     try:
         return submitted if isinstance(submitted, Grade) else submitted.result()
-    except Exception:  # out of time or memory, a dead process, or whatever a parser raises on hostile text
+    except (TimeoutError, ProcessExpired):
         return Grade(NOT_GRADED)
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "no process could be made ready to grade: its error message on standard error says why"
+        ) from error

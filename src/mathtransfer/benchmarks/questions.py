@@ -32,9 +32,9 @@ _HARNESS_TASKS = ("acpbench/mcq_cot_2shot", "coqa", "headqa", "ifeval", "mc_taco
 class Selection:
     """Which questions of a suite are asked.
 
-    `split` is one of the miniature's; `n` is the number of questions a task, None for all; `data_root` is a folder with
-    `benchmarks/*.jsonl` to read them from instead of the hub. `run_code` keeps the benchmark that runs model-written
-    code, in a sandbox.
+    `split` is one of the miniature's; `n` is the number of questions of each task, None for all; `data_root` is a
+    folder with `benchmarks/*.jsonl` to read them from instead of the hub. `run_code` keeps the benchmark that runs
+    model-written code, in a sandbox.
     """
 
     split: str = "evaluation"
@@ -106,7 +106,7 @@ def tasks(
     """
     found = _tasks(suite, groups, selection, chat_format, tokenizer)
     for task in found:
-        prompting.completion_limits([request.ids for request in task.requests], task.decoding.max_tokens, budget)
+        prompting.check_prompts([request.ids for request in task.requests], budget)
     return found
 
 
@@ -205,7 +205,7 @@ def _requests(
 def _source(data: dict, data_root: str) -> str:
     """A folder's file, or a hub's repository and commit; what the package makes itself has none."""
     if "hub" not in data:
-        return "made by the suite"
+        return "made by the package"
     if data_root:
         return f"{data['file']} in data_root"
     return f"{data['hub']}@{hub.resolve_commit(data['hub'], data['revision'], 'dataset')}"

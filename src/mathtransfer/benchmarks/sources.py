@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import datasets
 from datasets import Dataset, DatasetDict
 
+from mathtransfer.json_lines import read_lines
 from mathtransfer.models import hub as model_hub
 
 
@@ -65,13 +65,7 @@ def _read(path: Path) -> Iterable[dict]:
         raise FileNotFoundError(
             f"there is no {path}: give a data_root with benchmarks/{path.name}, or none for the hub"
         )
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines):
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"row {number} of {path.name} is no JSON: {error}") from error
-            yield row
+    return read_lines(path)
 
 
 def _download(hub: str, config: str | None, revision: str, data_files: list[str] | None, split: str) -> Iterable[dict]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -13,7 +11,7 @@ from mathtransfer.claims.intervals import normal_interval
 from mathtransfer.claims.ledger import Evidence
 from mathtransfer.paper import reported
 from mathtransfer.paper.survey import SUITE, Model
-from mathtransfer.runs import TIDY, read_manifest, tidy
+from mathtransfer.runs import TIDY, finished, read_manifest, tidy
 
 _ACCURACY, _UNANSWERED = "accuracy", "no answer"
 # Metric -> how the same answers were graded: with thinking stripped, and as the paper's harness reads the whole output.
@@ -32,8 +30,7 @@ def read_scores(folders: list[str]) -> pd.DataFrame:
     Of two runs of one model on one benchmark the one with more questions counts, of equals the one found first. A
     folder that does not exist has no runs.
     """
-    manifests = [path for folder in folders for path in sorted(Path(folder).rglob("manifest.json"))]
-    found = [path.parent for path in manifests if path.parent.suffix != ".partial"]
+    found = [run for folder in folders for run in finished(folder)]
     runs = [run for run in found if read_manifest(run)["notebook"] == "evaluate"]
     tables = [tidy(pd.read_csv(run / "scores.csv")).assign(run=str(run)) for run in runs]
     tables = [table[table["suite"] == SUITE] for table in tables]

@@ -23,7 +23,7 @@ from mathtransfer.claims.intervals import (
     seed_interval,
 )
 from mathtransfer.claims.ledger import Evidence, from_table
-from mathtransfer.runs import read_manifest
+from mathtransfer.runs import finished, read_manifest
 
 SETTINGS = _SFT, _RL = "off-policy SFT", "on-policy RL"
 _DRAWS = 1000  # resamples of the evaluation questions
@@ -39,7 +39,7 @@ def read_answers(folder: str | Path) -> pd.DataFrame:
         FileNotFoundError: the folder has no finished evaluation.
     """
     tables = []
-    for run in sorted(path.parent for path in Path(folder).glob("*/manifest.json")):
+    for run in finished(folder, "*"):
         read_manifest(run, "evaluate")
         who = pd.read_csv(run / "scores.csv").iloc[0]
         samples = pd.read_parquet(run / "samples.parquet")

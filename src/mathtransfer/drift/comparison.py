@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from transformers import PreTrainedTokenizerBase
 
 from mathtransfer import GROUP_TITLES
 from mathtransfer.drift import completions, hidden_states, latent, weights
@@ -18,10 +17,10 @@ from mathtransfer.models import checkpoints, engines, prompting
 
 @dataclass(frozen=True)
 class Comparison:
-    """The tables of two checkpoints' comparison.
+    """What the comparison of two checkpoints found.
 
-    `weights` of `weight_changes`; `latent` and `layers` of `latent.by_group`; `tokens` of `token_drift`, with
-    `group`; `left_out`: what, and why.
+    `weights` is the table of `weight_changes`, `latent` and `layers` are those of `latent.by_group`, and `tokens` is
+    that of `token_drift` with each prompt's `group`. `left_out` says what was not compared, and why.
     """
 
     weights: pd.DataFrame
@@ -48,7 +47,7 @@ def compare(
         base, tuned: checkpoint folders or hub ids with the same tokenizer.
         prompts: `group, prompt`.
         max_tokens: the longest completion that drift is measured on.
-        chat: put each prompt into the tuned model's chat template.
+        chat: put each prompt into the tuned model's chat template, for all that is measured on prompts.
         together: hold both models at once while tokens are compared.
         seed: for the sampled completions.
 
@@ -73,26 +72,31 @@ def compare(
     )
     drift = drift.join(prompts.reset_index(drop=True)["group"], on="text")
     print("latent drift", flush=True)
-    whole, layers, left_out = _latent(load_base, load_tuned, tokenizer, prompts, batch_size)
+    whole, layers, left_out = _latent(load_base, load_tuned, list(prompts["group"]), encoded, batch_size)
     return Comparison(changes, whole, layers, drift, left_out)
 
 
 def _latent(
     load_base: Load,
     load_tuned: Load,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: pd.DataFrame,
+    names: list[str],
+    encoded: list[list[int]],
     batch_size: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Mean-pooled states of the groups that are large enough, measured; and what is left out, and why."""
-    groups = {name: list(own) for name, own in prompts.groupby("group", sort=False)["prompt"]}
+    """Mean-pooled states of the groups that are large enough, measured; and what is left out, and why.
+
+    Args:
+        names: the group of each prompt.
+        encoded: its token ids.
+    """
+    groups: dict[str, list[list[int]]] = {}
+    for name, ids in zip(names, encoded, strict=True):
+        groups.setdefault(name, []).append(ids)
     large = {name: own for name, own in groups.items() if len(own) >= latent.LEAST_TEXTS}
 
     def states(load: Load) -> States:
         model = load()
-        return {
-            (name,): hidden_states.pooled_states(model, tokenizer, own, batch_size)[0] for name, own in large.items()
-        }
+        return {(name,): hidden_states.pooled_states(model, own, batch_size)[0] for name, own in large.items()}
 
     columns = ["group", "metric", "value", "low", "high"]
     whole, layers = pd.DataFrame(columns=columns), pd.DataFrame(columns=[*columns, "layer"])

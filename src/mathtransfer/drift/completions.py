@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mathtransfer.drift import tokens
 from mathtransfer.drift.divergence import divergences
-from mathtransfer.models.readout import Readout, Sequence, check_readout, readout
+from mathtransfer.models.readout import Continuation, Readout, check_readout, readout
 
 Load = Callable[[], PreTrainedModel]
 
@@ -20,7 +20,7 @@ def token_drift(
     load_tuned: Load,
     load_base: Load,
     tokenizer: PreTrainedTokenizerBase,
-    sequences: list[Sequence],
+    sequences: list[Continuation],
     *,
     together: bool = True,
     batch_size: int = 32,
@@ -62,24 +62,24 @@ def token_drift(
     return tokens.describe(pd.concat(tables).sort_values(["text", "position"], ignore_index=True), tokenizer)
 
 
-def _checked(load: Load, sequence: Sequence) -> PreTrainedModel:
+def _checked(load: Load, sequence: Continuation) -> PreTrainedModel:
     model = load()
     check_readout(model, sequence)
     return model
 
 
-def _all_readouts(load: Load, batches: list[list[Sequence]]) -> list[Readout]:
+def _all_readouts(load: Load, batches: list[list[Continuation]]) -> list[Readout]:
     """Every batch's hidden states, kept off the GPU, and the output projection; the rest of the model is let go."""
     model = _checked(load, batches[0][0])
     reads = [readout(model, batch) for batch in batches]
     return [Readout(read.hidden.cpu(), read.weight, read.bias) for read in reads]
 
 
-def _observed(batch: list[int], sequences: list[Sequence]) -> torch.Tensor:
+def _observed(batch: list[int], sequences: list[Continuation]) -> torch.Tensor:
     return torch.tensor([token for number in batch for token in sequences[number][1]])
 
 
-def _table(batch: list[int], sequences: list[Sequence], measured: dict[str, torch.Tensor]) -> pd.DataFrame:
+def _table(batch: list[int], sequences: list[Continuation], measured: dict[str, torch.Tensor]) -> pd.DataFrame:
     lengths = [len(sequences[number][1]) for number in batch]
     table = {
         "text": np.repeat(batch, lengths),

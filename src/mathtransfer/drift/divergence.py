@@ -93,10 +93,10 @@ def _compare(a: Tensor, b: Tensor, observed: Tensor, top: int) -> dict[str, Tens
 
 
 def _log_normaliser(logits: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
-    """log sum exp over the vocabulary, block by block, in two parts; `(rows, vocab)`, `(rows, 1)` -> twice `(rows, 1)`.
+    """log sum exp over the vocabulary, block by block; `(rows, vocab)`, `(rows, 1)` -> twice `(rows, 1)`.
 
-    Their sum, rounded to float32, would shift all of a row's log probabilities by some 1e-6, which a small divergence
-    would feel: the largest logit, which stands at `best`, and what is to be added.
+    Two parts: the largest logit, which stands at `best`, and the log of the sum of exp(logit - largest). Their sum in
+    float32 would be wrong by about 1e-6, more than a small divergence.
     """
     largest = logits.gather(1, best)
     total = sum((block - largest).exp_().sum(1, keepdim=True).double() for block in logits.split(BLOCK, dim=1))

@@ -18,7 +18,7 @@ _PUBLISHED_LENGTH = 128  # tokens at which the authors' script cuts a text
 
 @contextmanager
 def _every_state(model: PreTrainedModel, receive) -> Iterator[None]:
-    """While open, `receive(layer, states)` gets every layer's input, `(batch, time, hidden)`, as it is made."""
+    """Inside this context, every layer's input, `(batch, time, hidden)`, is passed to `receive(layer, states)`."""
     layers = next((child for child in model.base_model.children() if isinstance(child, nn.ModuleList)), None)
     if layers is None:
         raise ValueError(f"{type(model).__name__} keeps its layers where they are not looked for")
@@ -32,14 +32,11 @@ def _every_state(model: PreTrainedModel, receive) -> Iterator[None]:
         yield
 
 
-def _batches(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], batch_size: int
-) -> list[tuple[list[int], Tensor, Tensor]]:
+def _batches(ids: list[list[int]], batch_size: int) -> list[tuple[list[int], Tensor, Tensor]]:
     """Texts of similar length together: their numbers, token ids and attention mask, `(batch, time)`, padded right.
 
-    No state that is kept sees the padding, so that the tokenizer needs no token for it.
+    No state that is kept sees the padding, so that it needs no token of its own.
     """
-    ids = [tokenizer(text).input_ids for text in texts]
     if not ids or not all(ids):
         raise ValueError("every text needs at least one token, and there must be at least one text")
     order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
@@ -53,10 +50,11 @@ def _batches(
 
 
 @torch.no_grad()
-def pooled_states(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], batch_size: int = 32
-) -> NDArray[np.float32]:
+def pooled_states(model: PreTrainedModel, ids: list[list[int]], batch_size: int = 32) -> NDArray[np.float32]:
     """Hidden states of all layers, pooled over each text's own tokens, from one forward pass a batch.
+
+    Args:
+        ids: each text's token ids, such as `prompting.encode` gives.
 
     Returns:
         `(2, layers + 1, texts, hidden)`: mean and last token; the first layer's input, then every layer's output, the
@@ -65,21 +63,23 @@ def pooled_states(
     Raises:
         ValueError: there is no text, one has no token, or the model's layers were not found.
     """
-    made = _batches(tokenizer, texts, batch_size)
-    shape = (len(POOLS), model.config.num_hidden_layers + 1, len(texts), model.config.hidden_size)
+    made = _batches(ids, batch_size)
+    shape = (len(POOLS), model.config.num_hidden_layers + 1, len(ids), model.config.hidden_size)
     pooled = np.empty(shape, np.float32)
-    for numbers, ids, mask in made:
-        ids, mask = ids.to(model.device), mask.to(model.device)
+    for numbers, batch, mask in made:
+        batch, mask = batch.to(model.device), mask.to(model.device)
         length = mask.sum(1)
         weights = mask / length[:, None]  # (batch, time)
-        rows = torch.arange(len(ids), device=ids.device)
+        rows = torch.arange(len(batch), device=batch.device)
 
         def pool(layer, states, numbers=numbers, weights=weights, rows=rows, last=length - 1):
             pooled[0, layer, numbers] = torch.einsum("bth,bt->bh", states.float(), weights).cpu()
             pooled[1, layer, numbers] = states[rows, last].float().cpu()
 
         with _every_state(model, pool):
-            pool(shape[1] - 1, model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state)
+            pool(
+                shape[1] - 1, model.base_model(input_ids=batch, attention_mask=mask, use_cache=False).last_hidden_state
+            )
     return pooled
 
 

@@ -1,4 +1,6 @@
-"""Latent drift: how far post-training moves a model's hidden states (Sections 3.1 and 3.2), and measures without flaws.
+"""Latent drift: how far post-training moves a model's hidden states (Sections 3.1 and 3.2).
+
+Beside the paper's measures are some that depend neither on signs nor on a layer's scale.
 
 All measures compare two models' pooled states of the same texts, layer by layer. Principal components are a singular
 value decomposition of a few lines here: scikit-learn's PCA gives the same numbers (the tests compare them) and takes

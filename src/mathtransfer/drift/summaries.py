@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
+from mathtransfer.benchmarks import shares
+
 _METRICS = ("kl", "kl_reverse", "js", "log_ratio", "rank_shift", "shifted")
 _DRAWS = 1000  # resamples of the prompts
 SUMS = ["entries", "changed", "changed_bfloat16", "base_square", "update_square"]
@@ -30,13 +32,13 @@ def summarise(drift: pd.DataFrame, by: list[str], metrics: tuple[str, ...] = _ME
     for key, tokens in groups:
         sums = tokens.groupby("text")[list(metrics)].sum().to_numpy(float)  # (texts, metrics)
         counts = tokens.groupby("text").size().to_numpy(float)  # (texts,)
-        for metric, row in zip(metrics, ratio_of_sums(sums, counts, seed), strict=True):
+        for metric, row in zip(metrics, with_interval(sums, counts, seed), strict=True):
             rows.append((*key, metric, *row, len(counts), int(counts.sum())))
     return pd.DataFrame(rows, columns=[*by, "metric", "value", "stderr", "low", "high", "n", "tokens"])
 
 
-def ratio_of_sums(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Sum over texts of a quantity by that of the counts, for every quantity.
+def with_interval(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.ndarray:
+    """`shares.ratio_of_sums` over texts, with an interval that resamples them.
 
     Args:
         sums: `(texts, quantities)`.
@@ -46,12 +48,9 @@ def ratio_of_sums(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.nda
         Value, standard error, low and high end of the 95% interval over texts, `(quantities, 4)`; all but the value nan
         if there is one text.
     """
-    n, total = len(counts), counts.sum()
-    value = sums.sum(0) / total
-    if n < 2:
-        return np.stack([value, *[np.full_like(value, np.nan)] * 3], axis=1)
-    residuals = sums - value * counts[:, None]
-    stderr = np.sqrt(n / (n - 1) * (residuals**2).sum(0)) / total
+    value, stderr = shares.ratio_of_sums(sums, counts)
+    if (n := len(counts)) < 2:
+        return np.stack([value, stderr, stderr, stderr], axis=1)
     times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_DRAWS)  # how often each text is drawn
     low, high = np.quantile(times @ sums / (times @ counts)[:, None], [0.025, 0.975], axis=0)
     return np.stack([value, stderr, low, high], axis=1)

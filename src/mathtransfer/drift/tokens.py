@@ -55,7 +55,11 @@ def describe(table: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> pd.Data
 
 
 def _contexts(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> Iterator[tuple[_Tokens, _Tokens]]:
-    """What stands before each token of a text: the last tokens with a text, and those that began a character since."""
+    """What is needed to read each token of a text, in two parts.
+
+    The tokens of the last whole characters, after which a space may have to be written, and the tokens since then,
+    which have only begun a character: an emoji may take four.
+    """
     told, begun = (), ()
     for token in tokens:
         yield told, begun
@@ -72,7 +76,10 @@ def _unfinished(tokenizer: PreTrainedTokenizerBase, told: _Tokens, begun: _Token
 def _piece(tokenizer: PreTrainedTokenizerBase, told: _Tokens, begun: _Tokens, token: int) -> str:
     """A token's text, with the space that some tokenizers write only between two tokens.
 
-    A character of several tokens is the last one's.
+    The last token of a character that takes several has the whole character as its text, the others have none.
+
+    Args:
+        told, begun: from `_contexts`.
     """
     begun += (token,)
     if _unfinished(tokenizer, told, begun):

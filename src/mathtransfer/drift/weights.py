@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -15,6 +16,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
 from mathtransfer.drift.summaries import SUMS
+from mathtransfer.models.files import weight_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +37,6 @@ _KINDS = {
 
 _DECODER_LAYER = re.compile(r"(?:(?:model|language_model)\.)*layers\.(\d+)\.")
 _FLOATS = ("F32", "F16", "BF16")
-_NOT_THE_MODEL = ("adapter_model", "consolidated")  # an adapter, and Mistral's second copy under names of its own
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,11 @@ def _folder(model: str) -> Path:
     return folder
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.glob("*.safetensors")) if not file.name.startswith(_NOT_THE_MODEL)]
-
-
 def _stored_tensors(folder: Path) -> dict[str, _Stored]:
     """Every weight that a checkpoint stores, by name; only the files' headers are read."""
     tensors: dict[str, _Stored] = {}
     others = []
-    for file in _weight_files(folder):
+    for file in weight_files(folder):
         try:
             with safe_open(file, "pt") as weights:
                 found = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
@@ -200,7 +197,10 @@ def _compare(base: _Stored, tuned: _Stored) -> dict[str, float]:
     return total
 
 
-def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice | EllipsisType]:
+    if not shape:  # one number has no rows
+        yield ...
+        return
     rows = max(1, _BLOCK_ENTRIES // max(1, math.prod(shape[1:])))
     for start in range(0, shape[0], rows):
         yield slice(start, min(start + rows, shape[0]))

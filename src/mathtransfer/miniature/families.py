@@ -28,7 +28,11 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One question with its answer. `solve` works it out with a given calculator (None: nothing to work out)."""
+    """One question with its answer.
+
+    `key` is what makes two problems the same one, their numbers or their text: which split a problem is in is a hash of
+    it. `solve` works the answer out with a given calculator (None: there is nothing to work out).
+    """
 
     question: str
     key: str
@@ -218,7 +222,10 @@ def _truth(rng: random.Random) -> Problem:
 
 @dataclass(frozen=True)
 class _Family:
-    """A task family: its name, group, how to draw a problem, and the benchmark of the paper that it stands for."""
+    """A task family: its name, group, how to draw a problem, and the benchmark of the paper that it stands for.
+
+    `likeness` says what the two have in common.
+    """
 
     name: str
     group: str
@@ -270,12 +277,23 @@ def problems(family: str, split: str, seed: int) -> Iterator[Problem]:
             yield problem
 
 
-def distinct_problems(family: str, split: str, n: int, seed: int) -> list[Problem]:
+def check_count(n: int | None) -> None:
+    """Refuse to draw all problems, which elsewhere n = None asks for.
+
+    Raises:
+        ValueError: `n` is None.
+    """
+    if n is None:
+        raise ValueError("the miniature's problems have no end: give a number of problems of each family")
+
+
+def distinct_problems(family: str, split: str, n: int | None, seed: int) -> list[Problem]:
     """The first `n` problems with different questions of a stream.
 
     Raises:
-        ValueError: the family or the split does not exist, or has fewer than `n` different questions.
+        ValueError: the family or the split does not exist, or has fewer than `n` different questions; or `n` is None.
     """
+    check_count(n)
     found: dict[str, Problem] = {}
     for tries, problem in enumerate(problems(family, split, seed)):
         found.setdefault(problem.question, problem)

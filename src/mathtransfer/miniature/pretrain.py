@@ -109,14 +109,13 @@ def pretrain(
     model = _build_model(tokenizer, seed)
     optimizers = _build_optimizers(model, muon_lr, adam_lr)
     rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-    state = {"step": 0, "tokens": 0, "log": []}
+    state = {"step": 0, "tokens": 0, "losses": [], "log": []}  # losses since the last row of the log
     if checkpoint.is_file():
         saved = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(saved["model"])
         for optimizer, values in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(values)
         state = saved["state"]
-    losses: list[float] = []
     for ids, weights in itertools.islice(_batches(tokenizer, seed, batch_size), state["step"], steps):
         loss = _weighted_loss(model, ids, weights)
         loss.backward()
@@ -125,12 +124,12 @@ def pretrain(
             optimizer.param_groups[0]["lr"] = rate * _schedule(state["step"], steps)
             optimizer.step()
             optimizer.zero_grad()
-        losses.append(loss.item())
+        state["losses"].append(loss.item())
         state["step"] += 1
         state["tokens"] += int((weights > 0).sum())
-        if len(losses) == 100 or state["step"] == steps:
+        if len(losses := state["losses"]) == 100 or state["step"] == steps:
             state["log"].append({"step": state["step"], "tokens": state["tokens"], "loss": sum(losses) / len(losses)})
-            losses = []
+            state["losses"] = []
             print(
                 "step {step}/{total}  {tokens:,} tokens  loss {loss:.3f} nats".format(total=steps, **state["log"][-1]),
                 flush=True,

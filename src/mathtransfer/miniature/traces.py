@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Callable
 
-from mathtransfer.miniature.families import FAMILIES, Problem, calculate, problems
+from mathtransfer.miniature.families import FAMILIES, Problem, calculate, check_count, problems
 
 LARGEST = 99  # the vocabulary has the numbers 0 to 99
 _INVERSE = {"+": "-", "-": "+", "*": "/", "/": "*"}
@@ -40,8 +40,13 @@ def thinking(problem: Problem, rng: random.Random) -> str:
     return " ".join([*said, f"so it must be {problem.answer} . answer {problem.answer}"])
 
 
-def mathematics(each: int, seed: int) -> list[tuple[str, Problem]]:
-    """Post-training problems with their families: `each` of every family of mathematics, shuffled."""
+def mathematics(each: int | None, seed: int) -> list[tuple[str, Problem]]:
+    """Post-training problems with their families: `each` of every family of mathematics, shuffled.
+
+    Raises:
+        ValueError: `each` is None, which elsewhere asks for all.
+    """
+    check_count(each)
     math = [name for name, family in FAMILIES.items() if family.group == "math"]
     drawn = [(name, problem) for name in math for problem in itertools.islice(problems(name, "posttrain", seed), each)]
     random.Random(f"mathematics|{seed}").shuffle(drawn)

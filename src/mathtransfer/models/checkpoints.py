@@ -18,6 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from mathtransfer import runs
 from mathtransfer.models import hub
+from mathtransfer.models.files import weight_files
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _ATTENTION = "sdpa"  # PyTorch's own, which takes the fastest kernel that the device has
@@ -45,7 +46,7 @@ def resolve(model: str, revision: str | None = None) -> str:
             raise FileNotFoundError(f"no model folder {model!r}: give a checkpoint folder or a hub id (owner/name)")
         hub.resolve_commit(model, revision)
         return model
-    weights = [path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_")]
+    weights = weight_files(folder)
     if any(folder.glob("adapter_*")) and not weights:
         raise ValueError(f"{model} is an adapter without the model's weights: merge it into its base and save that")
     if not (folder / "config.json").is_file():
@@ -77,7 +78,7 @@ def load_config(model: str, revision: str | None = None) -> PreTrainedConfig:
     return config.get_text_config()
 
 
-def check_budget(model: str, budget: int | None, revision: str | None = None) -> int:
+def token_budget(model: str, budget: int | None, revision: str | None = None) -> int:
     """Tokens that a prompt and its completion may have together: the model's context if none are asked for.
 
     Raises:
@@ -193,6 +194,7 @@ def fingerprint(model: str, revision: str | None = None) -> str:
     if not folder.is_dir():
         return f"{model}@{hub.resolve_commit(model, revision)}"
     digest = hashlib.sha256()
-    for shard in sorted(folder.glob("*.safetensors")):
-        digest.update(shard.read_bytes())
+    for shard in weight_files(folder):
+        with shard.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)  # one hash of all shards, a piece at a time
     return digest.hexdigest()[:16]

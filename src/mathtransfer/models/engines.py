@@ -19,8 +19,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mathtransfer.models import checkpoints
-from mathtransfer.models.prompting import completion_limits
-from mathtransfer.models.readout import Readout, Sequence, check_readout, logits, readout
+from mathtransfer.models.prompting import check_prompts, completion_limits
+from mathtransfer.models.readout import Continuation, Readout, check_readout, logits, readout
 from mathtransfer.models.sampling import sample
 
 DECODINGS = {"sampled": 1.0, "greedy": 0.0}  # temperatures: from the model's own distribution, or the likeliest token
@@ -65,7 +65,7 @@ class Engine(Protocol):
 
     def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int = 0) -> list[Completion]: ...
 
-    def loglikelihoods(self, sequences: list[Sequence]) -> list[float]: ...
+    def loglikelihoods(self, sequences: list[Continuation]) -> list[float]: ...
 
 
 def load_engine(
@@ -93,7 +93,7 @@ def load_engine(
     """
     if engine not in _ENGINES:
         raise ValueError(f"unknown engine {engine!r}: expected {' or '.join(_ENGINES)}")
-    budget = checkpoints.check_budget(model, budget, revision)
+    budget = checkpoints.token_budget(model, budget, revision)
     if engine == "vllm":
         return _VLLM(model, budget, revision, dtype, options or {})
     if options:
@@ -152,14 +152,14 @@ class Transformers:
         return [_completion(*row, self.tokenizer, ends, decoding.stop) for row in zip(*made, strict=True)]
 
     @torch.no_grad()
-    def loglikelihoods(self, sequences: list[Sequence]) -> list[float]:
+    def loglikelihoods(self, sequences: list[Continuation]) -> list[float]:
         """Log-probability of each completion after its prompt, in nats.
 
         Raises:
             ValueError: a prompt is empty, a sequence does not fit into the budget with one more token, or the model's
                 logits are not its output projection's.
         """
-        completion_limits([prompt + completion for prompt, completion in sequences], 1, self.budget)
+        check_prompts([prompt + completion for prompt, completion in sequences], self.budget)
         check_readout(self.model, sequences[0])
         found = []
         for start in range(0, len(sequences), self.batch_size):
@@ -196,7 +196,7 @@ class _VLLM:
                 "over GPUs with tensor_parallel_size"
             )
         own = {
-            "model": checkpoints.resolve(model),
+            "model": checkpoints.resolve(model, revision),
             "revision": revision,
             "tokenizer_revision": revision,
             "dtype": checkpoints.chosen_dtype(
@@ -261,7 +261,7 @@ class _VLLM:
             found.append(_completion(tokens, logprobs, self.tokenizer, self.ends, decoding.stop))
         return found
 
-    def loglikelihoods(self, sequences: list[Sequence]) -> list[float]:
+    def loglikelihoods(self, sequences: list[Continuation]) -> list[float]:
         """Log-probability of each completion after its prompt, in nats.
 
         Raises:
@@ -270,7 +270,7 @@ class _VLLM:
         from vllm import SamplingParams
 
         texts = [prompt + completion for prompt, completion in sequences]
-        completion_limits(texts, 1, self.budget)
+        check_prompts(texts, self.budget)
         settings = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)
         outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in texts], settings, use_tqdm=False)
         found = []

@@ -21,7 +21,7 @@ class ChatFormat:
 def encode(tokenizer: PreTrainedTokenizerBase, prompts: list[str], chat: bool = False) -> list[list[int]]:
     """Token ids of prompts, each as a user's turn in the model's own chat template if `chat`.
 
-    A prompt that begins with the beginning-of-text token, as one from a chat template may, does not get another.
+    A prompt that begins with the beginning-of-text token does not get another.
 
     Raises:
         ValueError: there is no prompt, one is empty, or the tokenizer has no chat template.
@@ -30,27 +30,37 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompts: list[str], chat: bool = 
         raise ValueError("no prompts: give at least one")
     if empty := [number for number, prompt in enumerate(prompts) if not prompt.strip()]:
         raise ValueError(f"prompt {empty[0]} is empty ({len(empty)} of {len(prompts)} are): leave empty prompts out")
-    if not chat:
-        begins = tokenizer.bos_token or ""
-        return [
-            tokenizer(
-                prompt,
-                add_special_tokens=not (begins and prompt.startswith(begins)),
-                verbose=False,  # `completion_limits` tells of prompts that are too long
-            ).input_ids
-            for prompt in prompts
-        ]
-    render = chat_renderer(tokenizer, True)
+    begins = tokenizer.bos_token or ""
     return [
-        tokenizer(render([{"role": "user", "content": prompt}]), add_special_tokens=False).input_ids
-        for prompt in prompts
+        tokenizer(
+            prompt,
+            add_special_tokens=not (begins and prompt.startswith(begins)),
+            verbose=False,  # `check_prompts` tells of prompts that are too long
+        ).input_ids
+        for prompt in render(tokenizer, prompts, ChatFormat(chat))
     ]
+
+
+def render(tokenizer: PreTrainedTokenizerBase, prompts: list[str], chat_format: ChatFormat) -> list[str]:
+    """The texts that are sent to a model: prompts as users' turns in a chat template, or as they are.
+
+    Raises:
+        FileNotFoundError, ValueError: see `chat_renderer`.
+    """
+    if not chat_format.chat:
+        return prompts
+    rendered = chat_renderer(tokenizer, chat_format.chat, chat_format.think)
+    system = [{"role": "system", "content": chat_format.system}] if chat_format.system else []
+    return [rendered([*system, {"role": "user", "content": prompt}]) for prompt in prompts]
 
 
 def chat_renderer(
     tokenizer: PreTrainedTokenizerBase, chat: bool | str, think: bool | None = None
 ) -> Callable[..., str]:
     """A function from messages to the text that is sent to the model.
+
+    A beginning-of-text token that the template writes is left out if the tokenizer puts one before every text itself:
+    whoever makes tokens of the text, as TRL and lm-evaluation-harness do too, would get two.
 
     Args:
         chat: True for the tokenizer's own chat template, or the path of a file with another one (Jinja).
@@ -66,9 +76,10 @@ def chat_renderer(
     if think is not None and "enable_thinking" not in str(template):
         raise ValueError("the chat template cannot switch thinking on or off: set think to None")
     switch = {} if think is None else {"enable_thinking": think}
+    begins = tokenizer.bos_token if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else ""
 
-    def render(messages: list[dict], add_generation_prompt: bool = True) -> str:
-        return tokenizer.apply_chat_template(
+    def rendered(messages: list[dict], add_generation_prompt: bool = True) -> str:
+        text = tokenizer.apply_chat_template(
             messages,
             chat_template=template,
             tokenize=False,
@@ -76,12 +87,23 @@ def chat_renderer(
             continue_final_message=not add_generation_prompt,
             **switch,
         )
+        return text.removeprefix(begins)
 
-    return render
+    return rendered
 
 
 def completion_limits(prompts: list[list[int]], max_tokens: int, budget: int) -> list[int]:
     """How many tokens each completion may have.
+
+    Raises:
+        ValueError: a prompt fills the budget.
+    """
+    check_prompts(prompts, budget)
+    return [min(max_tokens, budget - len(prompt)) for prompt in prompts]
+
+
+def check_prompts(prompts: list[list[int]], budget: int) -> None:
+    """Refuse prompts, given as token ids, that leave no token of the budget for a completion.
 
     Raises:
         ValueError: a prompt fills the budget.
@@ -91,4 +113,3 @@ def completion_limits(prompts: list[list[int]], max_tokens: int, budget: int) ->
             f"prompt {full[0]} has {len(prompts[full[0]])} tokens and the budget for prompt and completion is {budget} "
             f"({len(full)} prompts are too long): give a larger budget"
         )
-    return [min(max_tokens, budget - len(prompt)) for prompt in prompts]

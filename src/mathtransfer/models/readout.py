@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 BLOCK = 4096  # entries of the vocabulary worked on at a time, few enough to stay in a processor's cache
 
-Sequence = tuple[list[int], list[int]]  # token ids of a prompt and of a completion
+Continuation = tuple[list[int], list[int]]  # token ids of a prompt and of a completion
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,16 @@ class Readout:
 
 
 @torch.no_grad()
-def readout(model: PreTrainedModel, sequences: list[Sequence]) -> Readout:
+def readout(model: PreTrainedModel, sequences: list[Continuation]) -> Readout:
     """A model's final hidden states at the positions that predict a completion's tokens, from one forward pass.
+
+    A model that does more to its logits than the output projection is not found out here: see `check_readout`.
 
     Args:
         sequences: one batch; every prompt has at least one token.
 
     Raises:
-        ValueError: a prompt is empty, or the model makes its logits in another way than by an output projection.
+        ValueError: a prompt is empty.
     """
     if not all(prompt for prompt, _ in sequences):
         raise ValueError("a prompt without a token predicts nothing: give every prompt at least one token")
@@ -54,7 +56,7 @@ def readout(model: PreTrainedModel, sequences: list[Sequence]) -> Readout:
 
 
 @torch.no_grad()
-def check_readout(model: PreTrainedModel, sequence: Sequence) -> None:
+def check_readout(model: PreTrainedModel, sequence: Continuation) -> None:
     """Refuse a model whose logits are not its output projection of its final hidden states (soft-capping, scaling).
 
     Raises:

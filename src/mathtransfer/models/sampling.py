@@ -44,7 +44,7 @@ def sample(
     rows = list(range(len(prompts)))  # those that have not ended, in the order of the batch
     ids, mask = _left_padded(prompts, model.device)
     places = (mask.cumsum(1) - 1).clamp(min=0)
-    takes = inspect.signature(model.forward).parameters
+    takes = _forward_parameters(model)
     last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
     cache = None
     while rows:
@@ -71,6 +71,12 @@ def sample(
         ids, places = chosen[:, None], places[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
     return tokens, logprobs
+
+
+def _forward_parameters(model: PreTrainedModel) -> Collection[str]:
+    """The names that a model's forward pass takes; PEFT's wrapper hides those of the model in it."""
+    wrapped = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inspect.signature(wrapped.forward).parameters
 
 
 def _left_padded(prompts: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pooch
 
+from mathtransfer.json_lines import read_lines
 from mathtransfer.paper.reported import CONTROLLED_STUDY
 
 _REPOSITORY = "ReasoningTransfer/Transferability-of-LLM-Reasoning"  # MIT licence
@@ -104,8 +105,8 @@ def responses(data_root: str | Path) -> pd.DataFrame:
     tables = []
     for name, benchmark in _GENERATIONS:
         stem = "hendrycks_math_500" if benchmark == "math500" else benchmark
-        outputs = _read_lines(Path(data_root, "released_generations", f"UniReason-{name}_{stem}.jsonl"))
-        questions = _read_lines(Path(data_root, "benchmarks", f"{benchmark}.jsonl"))
+        outputs = read_lines(Path(data_root, "released_generations", f"UniReason-{name}_{stem}.jsonl"))
+        questions = read_lines(Path(data_root, "benchmarks", f"{benchmark}.jsonl"))
         rows = [
             (_MODELS[name], benchmark, i, output["output"], _gold(benchmark, i, question, output["input"]))
             for i, (question, output) in enumerate(zip(questions, outputs, strict=True))
@@ -113,11 +114,6 @@ def responses(data_root: str | Path) -> pd.DataFrame:
         # As objects: pandas' own text type refuses what a model may write, such as half of a surrogate pair.
         tables.append(pd.DataFrame(rows, columns=["model", "benchmark", "question", "response", "gold"], dtype=object))
     return pd.concat(tables, ignore_index=True)
-
-
-def _read_lines(path: Path) -> list[dict]:
-    with path.open() as lines:
-        return [json.loads(line) for line in lines]
 
 
 def _gold(benchmark: str, row: int, question: dict, sent: str) -> str | dict:

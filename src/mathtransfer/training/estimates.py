@@ -126,7 +126,7 @@ def _updates(recipe: dict, problems: int) -> int:
 def _memory(model: PreTrainedModel, recipe: dict, layout: dict, gpu: dict) -> float:
     """Bytes on a GPU, in training or sampling, on the longest sequences that the recipe lets through."""
     options, setting, gpus = recipe["trainer"], SETTINGS[recipe["setting"]], layout["gpus"]
-    half = layout["gpu"] != "T4"  # it has no bfloat16, so frozen weights are float32 too
+    half = gpu["bfloat16"]  # without it, frozen weights are float32 too
     longest = recipe["prompt"]["max_tokens"] + recipe["max_completion"]
     weights = model.num_parameters()
     if recipe["lora"]:

@@ -29,8 +29,9 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, split_tensor_dict
 
+from mathtransfer.models import prompting
 from mathtransfer.models.sampling import sample
-from mathtransfer.training.problems import Teacher
+from mathtransfer.training.problems import Teacher, response_ids
 
 _PASSES = 4  # of an update, by the length of its responses
 _WHOLE = "whole"  # this file in a checkpoint says that it was written to its end
@@ -186,11 +187,9 @@ def teacher_rollout(teacher: Teacher, seed: int) -> Callable:
         limit = trainer.max_completion_length
         texts = [teacher(p, rng) for p in gather_object(prompts)]
         first = trainer.accelerator.process_index * len(prompts)
-        responses = [
-            [*tokenizer(text).input_ids, tokenizer.eos_token_id] for text in texts[first : first + len(prompts)]
-        ]
+        responses = [response_ids(tokenizer, text) for text in texts[first : first + len(prompts)]]
         if max(map(len, responses)) > limit:
             raise ValueError(f"a teacher response has {max(map(len, responses))} tokens, max_completion is {limit}")
-        return {"prompt_ids": tokenizer(prompts).input_ids, "completion_ids": responses, "logprobs": None}
+        return {"prompt_ids": prompting.encode(tokenizer, prompts), "completion_ids": responses, "logprobs": None}
 
     return rollout

@@ -6,7 +6,7 @@ started.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -21,10 +21,12 @@ from trl import GRPOConfig
 
 from mathtransfer import runs
 from mathtransfer.models import checkpoints
+from mathtransfer.models.thinking import opens_thinking
 from mathtransfer.training import problems, reward
 from mathtransfer.training.objective import ObjectiveTrainer, StepCallback, last_whole_checkpoint, teacher_rollout
 from mathtransfer.training.problems import Problems, Teacher
-from mathtransfer.training.settings import Setting, check_setting
+from mathtransfer.training.reward import Correct
+from mathtransfer.training.settings import Setting, setting_named
 
 # What a recipe may change: the mean over all response tokens of an update, one pass, a constant rate.
 _DEFAULTS = {
@@ -65,7 +67,7 @@ def run(recipe: dict) -> pd.DataFrame:
     found = problems.read_problems(recipe["data"], recipe["problems_each"], recipe["overlap"])
     tokenizer = load_tokenizer(recipe)
     rows, teacher = problems.training_rows(found, tokenizer, recipe["prompt"], recipe["max_completion"])
-    with run_folder(recipe, found) as folder, reward.grader(found.grader) as correct:
+    with run_folder(recipe, found) as folder, reward.open_reward(found.grader) as correct:
         trainer = build_trainer(recipe, tokenizer, rows, teacher, correct, folder / runs.RESUME)
         log = train(trainer, recipe)
         keep(trainer, log, folder)
@@ -73,10 +75,20 @@ def run(recipe: dict) -> pd.DataFrame:
 
 
 def load_tokenizer(recipe: dict) -> PreTrainedTokenizerBase:
-    """The base's tokenizer, which ends a response where the recipe says that a turn ends."""
-    prompt = problems.check_prompt(recipe["prompt"])
+    """The base's tokenizer, which ends a response where the recipe says that a turn ends.
+
+    Raises:
+        ValueError: the recipe's `end_of_turn` is no token of the base.
+    """
+    prompt = problems.prompt_options(recipe["prompt"])
     tokenizer = checkpoints.load_tokenizer(recipe["model"], _loading(recipe).get("revision"))
-    tokenizer.eos_token = prompt["end_of_turn"] or tokenizer.eos_token
+    if end := prompt["end_of_turn"]:
+        if end not in tokenizer.get_vocab():
+            raise ValueError(
+                f"end_of_turn {end!r} is no token of {recipe['model']}: name one of its tokens, or leave it out for "
+                f"the tokenizer's own end, {tokenizer.eos_token!r}"
+            )
+        tokenizer.eos_token = end
     return tokenizer
 
 
@@ -108,7 +120,7 @@ def build_trainer(
     tokenizer: PreTrainedTokenizerBase,
     rows: list[dict[str, str]],
     teacher: Teacher | None,
-    correct: Callable[[str, str], bool],
+    correct: Correct,
     folder: Path,
 ) -> ObjectiveTrainer:
     """The trainer of one setting of the unified objective. TRL loads the base for it, each process its share.
@@ -123,14 +135,14 @@ def build_trainer(
             of TRL's `GRPOConfig`; `lora`, peft's `LoraConfig`, or nothing to train all weights.
         rows: with `prompt` and `answer`.
         teacher: (prompt, random generator) -> response; needed if q is the teacher.
-        correct: whether a response gives the answer; the reward is 1 or 0.
+        correct: from `reward.open_reward`; the reward is 1 or 0.
         folder: where checkpoints are kept while training runs.
 
     Raises:
         ValueError: the setting or a trainer option does not exist, the teacher is missing, or the batch does not divide
             into groups and passes.
     """
-    setting, options = check_setting(recipe["setting"]), recipe["trainer"]
+    setting, options = setting_named(recipe["setting"]), recipe["trainer"]
     _check_options(options)
     if setting.sampling == "teacher" and teacher is None:
         raise ValueError(f"setting {recipe['setting']!r} trains on a teacher's responses: give a teacher")
@@ -138,8 +150,9 @@ def build_trainer(
     precision = _autocast_dtype()
     disable_progress_bar()  # it would end up in the pages of the book
 
-    def rewards(completions: list[str], answer: list[str], **_) -> list[float]:
-        return [float(correct(c, a)) for c, a in zip(completions, answer, strict=True)]
+    def rewards(prompts: list[str], completions: list[str], answer: list[str], **_) -> list[float]:
+        rows = zip(prompts, completions, answer, strict=True)
+        return [float(correct(c, a, opens_thinking(p))) for p, c, a in rows]
 
     built = ObjectiveTrainer(
         model=checkpoints.resolve(recipe["model"]),

@@ -7,7 +7,6 @@ ones. The miniature's problems come from its own world; all others are rows of f
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pandas as pd
 import pyarrow.parquet
 from transformers import PreTrainedTokenizerBase
 
+from mathtransfer.json_lines import read_lines
 from mathtransfer.miniature import traces
 from mathtransfer.models import hub, prompting
 from mathtransfer.models.prompting import ChatFormat
@@ -111,8 +111,6 @@ def read_problems(sources: _Source | list[_Source], n: int | None, overlap: Coll
 
 
 def _draw_miniature(n: int | None) -> Problems:
-    if n is None:
-        raise ValueError("the miniature's problems have no end: give a number of problems of each family")
     drawn = traces.mathematics(n, seed=0)
     rows = [(family, "", problem.question, problem.answer) for family, problem in drawn]
     table = pd.DataFrame(rows, columns=["source", "level", "problem", "answer"])
@@ -139,14 +137,7 @@ def _hash(path: str) -> str:
 def _read_rows(path: str) -> list[dict]:
     if path.endswith(".parquet"):
         return pyarrow.parquet.read_table(path).to_pylist()  # pandas would make 4 a 4.0 beside an empty cell
-    rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n")):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(f"line {number} of {path} is no JSON: {error}") from error
-    return rows
+    return list(read_lines(path))
 
 
 def _pick(row: dict, columns: dict[str, Iterable[str]], place: str) -> dict[str, str]:
@@ -181,18 +172,15 @@ def ask(
     Raises:
         FileNotFoundError, ValueError: there is no such chat template, or a prompt fills the budget.
     """
-    prompts = [f"{problem}\n{problems.instruction}".strip() for problem in problems.table["problem"]]
-    if chat.chat:
-        render = prompting.chat_renderer(tokenizer, chat.chat, chat.think)
-        system = [{"role": "system", "content": chat.system}] if chat.system else []
-        prompts = [render([*system, {"role": "user", "content": prompt}]) for prompt in prompts]
+    asked = [f"{problem}\n{problems.instruction}".strip() for problem in problems.table["problem"]]
+    prompts = prompting.render(tokenizer, asked, chat)
     ids = prompting.encode(tokenizer, prompts)
     if budget is not None:
-        prompting.completion_limits(ids, budget, budget)
+        prompting.check_prompts(ids, budget)
     return problems.table.assign(prompt=prompts, ids=ids)
 
 
-def check_prompt(prompt: dict) -> dict:
+def prompt_options(prompt: dict) -> dict:
     """A recipe's `prompt` with what it leaves open filled in, see `_PROMPT`.
 
     `max_tokens` is the longest prompt, `think` switches thinking in the chat template, and `end_of_turn` is the token
@@ -206,13 +194,18 @@ def check_prompt(prompt: dict) -> dict:
     return _PROMPT | prompt
 
 
+def response_ids(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:
+    """The tokens of a teacher's response, which go on after a prompt's, and the one that ends it."""
+    return [*tokenizer(response, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+
+
 def training_rows(
     problems: Problems, tokenizer: PreTrainedTokenizerBase, prompt: dict, max_completion: int
 ) -> tuple[list[dict[str, str]], Teacher | None]:
     """What the trainer takes: prompts with answers, and the teacher who writes the responses if q is the teacher.
 
     Args:
-        prompt: see `check_prompt`; problems with a longer prompt are left out. Only the miniature's are put to the
+        prompt: see `prompt_options`; problems with a longer prompt are left out. Only the miniature's are put to the
             model without its chat template.
         max_completion: response tokens; a teacher's longer responses are left out.
 
@@ -223,12 +216,12 @@ def training_rows(
     Raises:
         ValueError: the tokenizer has no chat template, or no problem is left.
     """
-    prompt = check_prompt(prompt)
+    prompt = prompt_options(prompt)
     table = ask(problems, tokenizer, ChatFormat(chat=problems.traces is None, think=prompt["think"]))
     fits = table["ids"].map(len) <= prompt["max_tokens"]
     if "responses" in table:
         table["responses"] = [
-            [text for text in responses if len(tokenizer(text).input_ids) < max_completion]  # one more token ends it
+            [text for text in responses if len(response_ids(tokenizer, text)) <= max_completion]
             for responses in table["responses"]
         ]
         fits &= table["responses"].map(len) > 0

@@ -38,7 +38,7 @@ def read_recipe(path: str | Path, changes: dict | None = None) -> dict:
     return recipe
 
 
-def compare(folder: str | Path, kind: str) -> pd.DataFrame:
+def beside_the_paper(folder: str | Path, kind: str) -> pd.DataFrame:
     """What the paper reports of a run of its study, what the authors' configuration says, and what our recipe does.
 
     Args:
@@ -46,8 +46,8 @@ def compare(folder: str | Path, kind: str) -> pd.DataFrame:
         kind: `rl` or `sft`.
 
     Returns:
-        `paper` (A.3.1, A.3.2), `authors` (train/README.md of their repository) and `here` by setting; empty where
-        nothing is said or done.
+        `paper` (A.3.1, A.3.2), `authors` (train/README.md of their repository) and `here` by setting; empty if nothing
+        is said or done.
     """
     columns = {
         "paper": reported.table("recipe_reported").set_index("setting")[kind],

@@ -18,7 +18,7 @@ from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, NOT_GRADED, WRONG
 from mathtransfer.models import engines
 from mathtransfer.models.engines import Completion, Decoding, Engine
 from mathtransfer.models.prompting import ChatFormat
-from mathtransfer.models.thinking import THINK_OPENS
+from mathtransfer.models.thinking import THINK_OPENS, opens_thinking
 
 VERIFIED, _UNFINISHED = "verified", "unfinished"
 _NAMES = {CORRECT: VERIFIED, WRONG: "wrong", NO_ANSWER: "no answer", NOT_GRADED: "not graded"}
@@ -80,7 +80,7 @@ def sample(
     table["tokens"] = [len(completion.tokens) for completion in made]
     finished = pd.Series([completion.finished for completion in made])
     # A response begins in thought if its own prompt opens the thinking; a tag in another response says nothing.
-    opened = table["prompt"].str.rstrip().str.endswith(THINK_OPENS)
+    opened = table["prompt"].map(opens_thinking)
     answers = table.assign(benchmark=grader, response=table["completion"], gold=table["answer"], thinks=opened)
     graded = pool.grade(answers[finished], ("strict",))
     table["extracted"] = graded["strict_extracted"].reindex(table.index)
@@ -99,7 +99,7 @@ def select(table: pd.DataFrame, keep: int) -> pd.DataFrame:
         problem: if the prompt opens the thinking, the opening tag is part of it.
     """
     kept = table[table["status"] == VERIFIED].groupby("question").head(keep)
-    opened = kept["prompt"].str.rstrip().str.endswith(THINK_OPENS)
+    opened = kept["prompt"].map(opens_thinking).astype(bool)
     kept = kept.assign(response=kept["completion"].mask(opened, f"{THINK_OPENS}\n" + kept["completion"]))
     columns = ["problem", "answer", "response", "source", "level", "sample", "prompt_tokens", "tokens"]
     return kept[columns].reset_index(drop=True)
@@ -115,9 +115,10 @@ def acceptance(table: pd.DataFrame) -> pd.DataFrame:
         table: from `sample`.
 
     Returns:
-        `source, level, problems, samples`, how many samples are `verified, wrong, no answer, not graded, unfinished`,
-        and `solved` (problems with a verified response); in percent with standard errors over problems `accepted,
-        accepted_stderr` (of samples) and `solved_share, solved_stderr` (of problems).
+        `source, level, problems, samples`; the numbers of samples that are `verified, wrong, no answer, not graded,
+        unfinished`; `solved`, the number of problems with a verified response; `accepted`, the percentage of samples
+        that are verified, and `solved_share`, that of problems that are solved, with `accepted_stderr` and
+        `solved_stderr`, their standard errors over problems.
     """
     rows = []
     for (source, level), own in table.groupby(["source", "level"]):

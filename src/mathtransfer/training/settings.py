@@ -24,7 +24,7 @@ SETTINGS = {
 }
 
 
-def check_setting(setting: str) -> Setting:
+def setting_named(setting: str) -> Setting:
     """The row of a setting.
 
     Raises:
