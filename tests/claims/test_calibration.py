@@ -95,13 +95,13 @@ def test_the_old_intervals_would_not_pass():
 def test_a_redrawn_estimate_has_the_size_and_spread_of_its_data():
     values = np.array([1.0, 2.0, 4.0, 9.0])
     rng = np.random.default_rng(0)
-    fresh = [calibration.redraw(partial(intervals.t_interval, values), 7.0, rng).args[0] for _ in range(4000)]
+    fresh = [calibration._redraw(partial(intervals.t_interval, values), 7.0, rng).args[0] for _ in range(4000)]
     assert np.shape(fresh) == (4000, 4)
     assert np.mean(fresh) == pytest.approx(7.0, abs=0.1)
     assert np.std(fresh) == pytest.approx(values.std(ddof=1), rel=0.03)
-    assert calibration.redraw(partial(intervals.exact, 3), 1.0, rng) is None
+    assert calibration._redraw(partial(intervals.exact, 3), 1.0, rng) is None
     with pytest.raises(TypeError, match="add it to calibration"):
-        calibration.redraw(partial(np.mean, values), 1.0, rng)
+        calibration._redraw(partial(np.mean, values), 1.0, rng)
 
 
 def test_an_effect_of_the_size_that_is_detectable_is_seen():

@@ -221,7 +221,7 @@ def test_the_ledger_copes_with_a_chapter_without_evidence(tmp_path):
     assert ledger.record(tmp_path, "survey", {"evidence-for-s1-to-s4": ledger.judge("full", [])}).empty
     joined = ledger.read_evidence(tmp_path / "evidence")
     pd.testing.assert_frame_equal(joined, recorded)
-    assert set(ledger.verdicts(joined)["full"]) == {ledger.MISSING, ledger.NOT_APPLICABLE}
+    assert set(ledger.verdicts(joined)["full"]) == {ledger._MISSING, ledger._NOT_APPLICABLE}
 
 
 # --- the chapter

@@ -66,15 +66,15 @@ def test_a_claim_needs_all_its_statistics(verdicts, expected):
 
 
 def test_every_claim_of_the_paper_says_what_is_asked_or_needed():
-    assert list(ledger.claims()) == list(reported.table("claims")["claim"])
-    for name, claim in ledger.claims().items():
+    assert list(ledger._claims()) == list(reported.table("claims")["claim"])
+    for name, claim in ledger._claims().items():
         assert claim.criteria or claim.needs, name
         assert claim.criteria or not set(claim.layers) & {"published"}, name
 
 
 def test_one_margin_for_little():
     """What keeps, stagnates, is at least as good or matters little is within three percentage points everywhere."""
-    criteria = {name: c for claim in ledger.claims().values() for name, c in claim.criteria.items()}
+    criteria = {name: c for claim in ledger._claims().values() for name, c in claim.criteria.items()}
     little = {name: c for name, c in criteria.items() if c.side == "within" or "percentage points" in c.about}
     assert {c.high - c.threshold for c in little.values()} == {3.0}
     assert {abs(c.threshold) for c in little.values()} == {0.0, 3.0}
@@ -107,8 +107,8 @@ def test_no_claim_vanishes_and_what_cannot_be_asked_is_told_from_what_is_missing
     verdicts = ledger.verdicts(rows).droplevel("statement")
     assert list(verdicts.index) == list(reported.table("claims")["claim"])
     assert verdicts.loc["S1", "published"] == ledger.FAILS
-    assert verdicts.loc["S1", "miniature"] == ledger.MISSING
-    assert verdicts.loc["S1", "released"] == ledger.NOT_APPLICABLE
+    assert verdicts.loc["S1", "miniature"] == ledger._MISSING
+    assert verdicts.loc["S1", "released"] == ledger._NOT_APPLICABLE
     needs = ledger.needs(rows).set_index("claim")["needs"]
     assert {"A7", "T6"} <= set(needs.index) and "S1" not in needs.index
     assert needs["A7"]

@@ -96,7 +96,7 @@ def test_taken_literally_no_row_comes_out():
 
 
 def test_every_claim_that_the_layer_can_answer_has_evidence_with_an_interval(evidence):
-    asked = {name for name, claim in ledger.claims().items() if "published" in claim.layers}
+    asked = {name for name, claim in ledger._claims().items() if "published" in claim.layers}
     assert set(evidence["claim"]) == asked
     for row in evidence.to_dict("records"):
         assert np.isfinite(row["value"]) and row["low"] <= row["value"] <= row["high"]
@@ -164,10 +164,10 @@ def test_all_of_figure_4_is_in_the_evidence(evidence):
 
 
 def test_contrasts_of_table_4_by_hand():
-    contrast = ablation.contrast({"On-policy SFT": 1, "Off-policy RL": -1})
+    contrast = ablation._contrast({"On-policy SFT": 1, "Off-policy RL": -1})
     value, low, high = contrast["non"]()
     assert value == pytest.approx(35.0 - 31.7)
-    parts = [ablation.contrast({name: 1})["non"]() for name in ("On-policy SFT", "Off-policy RL")]
+    parts = [ablation._contrast({name: 1})["non"]() for name in ("On-policy SFT", "Off-policy RL")]
     assert high - low == pytest.approx(math.hypot(*(part[2] - part[1] for part in parts)))
 
 

@@ -15,7 +15,7 @@ from mathtransfer.claims.controlled_study import Tuned
 from mathtransfer.claims.intervals import BySeed
 
 CLAIMS = ROOT / "src" / "mathtransfer" / "claims"
-NAMES = [name for claim in ledger.claims().values() for name in claim.criteria]
+NAMES = [name for claim in ledger._claims().values() for name in claim.criteria]
 # One file a part of the claims.
 FILES = ("audit", "controlled_study", "latent_drift", "token_drift", "ablation")
 
@@ -118,9 +118,9 @@ def test_survey_statistics_by_hand():
         "either": 3,
         "both": 2,
     }
-    assert values(audit.failures(gains)) == {"share_failing": 75.0}
+    assert values(audit._failures(gains)) == {"share_failing": 75.0}
     rl, sft = ({group: np.array(own) for group in ("other", "non")} for own in ([5.0, 7.0], [4.0, 6.0, -1.0]))
-    by_method = values(audit.other_by_method(rl, sft) | audit.non_by_method(rl, sft))
+    by_method = values(audit._other_by_method(rl, sft) | audit._non_by_method(rl, sft))
     assert by_method["rl_less_sft_ti_other"] == pytest.approx(3.0)
     assert by_method["rl_beats_sft_ti_non"] == pytest.approx(100 * 5 / 6)
     assert by_method["sft_negative_ti_non"] == pytest.approx(100 / 3)

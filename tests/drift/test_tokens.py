@@ -344,17 +344,41 @@ def test_published_kl_by_hand():
     assert summaries.published_kl(table) == pytest.approx(0.5)
 
 
-def test_shift_coverage_by_hand():
-    def text(number: int, length: int, shifted: list[int]) -> pd.DataFrame:
-        shift = np.zeros(length, dtype=int)
-        shift[shifted] = [-1, 5][number % 2]
-        return pd.DataFrame({"text": number, "position": range(length), "length": length, "rank_shift": shift})
+def shifted_text(number: int, length: int, shifted: list[int]) -> pd.DataFrame:
+    shift = np.zeros(length, dtype=int)
+    shift[shifted] = [-1, 5][number % 2]
+    return pd.DataFrame({"text": number, "position": range(length), "length": length, "rank_shift": shift})
 
+
+def test_shift_evenness_by_hand():
     table = pd.concat(
-        [text(0, 20, [0, 1, 19]), text(1, 9, [3]), text(2, 25, [2, 3, 12]), text(3, 10, []), text(4, 10, [0])]
+        [
+            shifted_text(0, 20, [0, 1]),
+            shifted_text(1, 9, [3, 4]),
+            shifted_text(2, 10, [2, 3, 7]),
+            shifted_text(3, 30, [0]),
+        ]
     )
-    # Tenths of 20 tokens are pairs; token 2 of 25 is in the first tenth, 3 in the second, 12 in the fifth.
-    assert summaries.shift_coverage(table).to_dict() == {0: 20.0, 2: 30.0, 3: 0.0, 4: 10.0}
+    # Two tokens in one of ten pairs; at random two of 20 lie in 10 (1 - C(18, 2) / C(20, 2)) tenths. Three single ones.
+    expected = 10 * (1 - 18 * 17 / (20 * 19))
+    assert summaries.shift_evenness(table).to_dict() == pytest.approx({0: 100 / expected, 2: 100.0})
+
+
+def test_evenness_of_random_placement_is_a_hundred_whatever_the_length():
+    rng = np.random.default_rng(0)
+    for length, share in ((14, 0.3), (70, 0.1), (4000, 0.02)):
+        shifted = [rng.random(length) < share for _ in range(300)]
+        table = pd.concat([shifted_text(2 * i, length, np.flatnonzero(s)) for i, s in enumerate(shifted)])
+        even = summaries.shift_evenness(table)
+        assert even.mean() == pytest.approx(100, abs=4 * even.sem() + 0.5)
+        # In the first half alone it is not.
+        half = pd.concat([shifted_text(2 * i, length, np.flatnonzero(s[: length // 2])) for i, s in enumerate(shifted)])
+        assert summaries.shift_evenness(half).mean() < 90
+
+
+def test_a_response_adds_up_its_tokens():
+    table = pd.DataFrame({"text": [0, 0, 1], "kl": [0.5, 0.25, 2.0]})
+    assert summaries.response_kl(table).to_dict() == {0: 0.75, 1: 2.0}
 
 
 def test_most_moved_by_hand():

@@ -1,13 +1,19 @@
 """From measurements to verdicts: the index, intervals, statistics, criteria, the ledger.
 
-claims.yaml    what counts as reproducing each claim
-statistics.py  every statistic, once, under its literal name
-intervals.py   intervals and exact tests
-transfer.py    the Transferability Index
-recomputed.py  which of the paper's printed numbers follow from which
-published.py   evidence from the paper's tables
-released.py    evidence from the authors' generations
-miniature.py   evidence from the controlled study in miniature
-full.py        evidence from real models, run again
-ledger.py      evidence, criteria, verdicts
+claims.yaml           what counts as reproducing each claim, and what is still needed
+changes.yaml          what was changed in the criteria after a result was known
+audit.py              P: statistics of the survey of models, and what the paper's tables say
+controlled_study.py   S: statistics of RL against SFT, and what the paper's tables say
+latent_drift.py       L: the same for hidden states
+token_drift.py        T: the same for token distributions
+ablation.py           A: the same for the objective's levers
+miniature.py          evidence from the controlled study in miniature
+released.py           evidence from the authors' generations
+full.py               evidence from real models, run again
+intervals.py          intervals and exact tests
+calibration.py        whether intervals and verdicts are honest, by simulation
+transfer.py           the Transferability Index
+recomputed.py         which of the paper's printed numbers follow from which
+ledger.py             evidence, criteria, verdicts
+changes.py            changes of criteria beside the verdicts
 """

@@ -39,12 +39,12 @@ _STEADIER = {
 _Change = Mapping[str, Estimate]
 
 
-def on_policy(change: _Change) -> dict[str, Estimate]:
+def _on_policy(change: _Change) -> dict[str, Estimate]:
     """A1: the policy's own answers instead of the teacher's."""
     return {"on_less_off_policy_other": change["other"], "on_less_off_policy_non": change["non"]}
 
 
-def credit(change: _Change) -> dict[str, Estimate]:
+def _credit(change: _Change) -> dict[str, Estimate]:
     """A2: answers weighted by their advantage, the wrong ones negatively, instead of alike."""
     return {"credit_other": change["other"], "credit_non": change["non"]}
 
@@ -54,7 +54,7 @@ def lengthening(change: Estimate) -> dict[str, Estimate]:
     return {"rl_late_over_early_length": change}
 
 
-def kl_penalty(change: _Change) -> dict[str, Estimate]:
+def _kl_penalty(change: _Change) -> dict[str, Estimate]:
     """A4: a KL penalty."""
     return {"kl_penalty_other": change["other"], "kl_penalty_non": change["non"]}
 
@@ -68,12 +68,12 @@ def gradient_norms(total: Estimate, late_variance: Estimate, oscillation: Estima
     }
 
 
-def mechanism(change: _Change) -> dict[str, Estimate]:
+def _mechanism(change: _Change) -> dict[str, Estimate]:
     """A6: SFT on the policy's own answers instead of RL on the teacher's."""
     return {"on_sft_less_off_rl_other": change["other"], "on_sft_less_off_rl_non": change["non"]}
 
 
-def objective(off_policy: _Change, on_policy: _Change) -> dict[str, Estimate]:
+def _objective(off_policy: _Change, on_policy: _Change) -> dict[str, Estimate]:
     """A10: RL instead of SFT, with the sampling held fixed."""
     return {
         "off_rl_less_sft_other": off_policy["other"],
@@ -84,7 +84,7 @@ def objective(off_policy: _Change, on_policy: _Change) -> dict[str, Estimate]:
     }
 
 
-def levers(sampling_less_others: list[_Change]) -> dict[str, Estimate]:
+def _levers(sampling_less_others: list[_Change]) -> dict[str, Estimate]:
     """A11: the effect of the sampling less that of each other lever; the smallest lead counts."""
     return {
         "sampling_lead_other": partial(least, [lead["other"] for lead in sampling_less_others]),
@@ -92,22 +92,22 @@ def levers(sampling_less_others: list[_Change]) -> dict[str, Estimate]:
     }
 
 
-def steadiness(favourable: int, compared: int) -> dict[str, Estimate]:
+def _steadiness(favourable: int, compared: int) -> dict[str, Estimate]:
     """A12: in how many comparisons of Table 7's indicators RL is the steadier one, percent."""
     return {"rl_steadier_indicators": partial(exact, 100 * favourable / compared)}
 
 
-def like_rl(change: _Change) -> dict[str, Estimate]:
+def _like_rl(change: _Change) -> dict[str, Estimate]:
     """A13: on-policy SFT instead of on-policy RL."""
     return {"on_sft_less_on_rl_other": change["other"], "on_sft_less_on_rl_non": change["non"]}
 
 
-def poor_transfer(gain: _Change, behind: _Change) -> dict[str, Estimate]:
+def _poor_transfer(gain: _Change, behind: _Change) -> dict[str, Estimate]:
     """A14: off-policy RL's gain over the base on non-reasoning, and how far it is behind on-policy RL elsewhere."""
     return {"off_rl_gain_non": gain["non"], "off_rl_less_on_rl_other": behind["other"]}
 
 
-def late_norms(rl_less_sft: Array) -> dict[str, Estimate]:
+def _late_norms(rl_less_sft: Array) -> dict[str, Estimate]:
     """A16: RL's late average of the gradient norm less that of each SFT run; the largest counts."""
     return {"rl_less_sft_late_norm": partial(exact, rl_less_sft.max())}
 
@@ -126,7 +126,7 @@ def gains() -> pd.DataFrame:
     return (_averages() - _averages().loc[_BASE]).drop(_BASE).join(table[["ti_other", "ti_non"]])
 
 
-def contrast(weights: Mapping[str, float]) -> dict[str, Estimate]:
+def _contrast(weights: Mapping[str, float]) -> dict[str, Estimate]:
     """A weighted sum of Table 4's settings in each group, such as one setting less another, percentage points.
 
     Its error is that of averages over four benchmarks, taking the average for the accuracy on each, by the items alone
@@ -152,7 +152,7 @@ def differences() -> pd.DataFrame:
     table = reported.table("ablation_reported").set_index("setting")
     rows = []
     for claim, change, one, other in _CHANGES:
-        for group, estimate in contrast({one: 1, other: -1}).items():
+        for group, estimate in _contrast({one: 1, other: -1}).items():
             ti = table.loc[one, f"ti_{group}"] - table.loc[other, f"ti_{group}"] if group in OUTSIDE else np.nan
             rows.append((claim, change, group, *estimate(), ti))
     return pd.DataFrame(rows, columns=["claim", "change", "group", "value", "low", "high", "ti"])
@@ -181,22 +181,22 @@ def _average_error(group: str, average: float) -> float:
 
 
 def _table_4() -> list[Evidence]:
-    kinds = {"A1": on_policy, "A2": credit, "A4": kl_penalty}
+    kinds = {"A1": _on_policy, "A2": _credit, "A4": _kl_penalty}
     found = []
     for claim, change, one, other in _CHANGES:
-        found += from_table(f"Table 4, {change}", kinds[claim](contrast({one: 1, other: -1})))
-    mechanism_change = contrast({_ON_SFT: 1, _OFF_RL: -1})
-    off, on = contrast({_OFF_RL: 1, _OFF_SFT: -1}), contrast({_ON_RL: 1, _ON_SFT: -1})
+        found += from_table(f"Table 4, {change}", kinds[claim](_contrast({one: 1, other: -1})))
+    mechanism_change = _contrast({_ON_SFT: 1, _OFF_RL: -1})
+    off, on = _contrast({_OFF_RL: 1, _OFF_SFT: -1}), _contrast({_ON_RL: 1, _ON_SFT: -1})
     # The sampling's mean effect for SFT and RL, less the KL penalty's; less the weight's mean effect, the same two
     # settings remain as for the mechanism.
-    over_penalty = contrast({_ON_SFT: 0.5, _OFF_SFT: -0.5, _ON_RL: 1.5, _OFF_RL: -0.5, _ON_RL_KL: -1})
+    over_penalty = _contrast({_ON_SFT: 0.5, _OFF_SFT: -0.5, _ON_RL: 1.5, _OFF_RL: -0.5, _ON_RL_KL: -1})
     return [
         *found,
-        *from_table("Table 4", mechanism(mechanism_change)),
-        *from_table("Table 4", objective(off, on)),
-        *from_table("Table 4", levers([mechanism_change, over_penalty])),
-        *from_table("Table 4", like_rl(contrast({_ON_SFT: 1, _ON_RL: -1}))),
-        *from_table("Table 4", poor_transfer(contrast({_OFF_RL: 1, _BASE: -1}), contrast({_OFF_RL: 1, _ON_RL: -1}))),
+        *from_table("Table 4", _mechanism(mechanism_change)),
+        *from_table("Table 4", _objective(off, on)),
+        *from_table("Table 4", _levers([mechanism_change, over_penalty])),
+        *from_table("Table 4", _like_rl(_contrast({_ON_SFT: 1, _ON_RL: -1}))),
+        *from_table("Table 4", _poor_transfer(_contrast({_OFF_RL: 1, _BASE: -1}), _contrast({_OFF_RL: 1, _ON_RL: -1}))),
     ]
 
 
@@ -207,8 +207,8 @@ def _table_7() -> list[Evidence]:
     steadier = [_is_steadier(rl[name], value, side) for name, side in _STEADIER.items() for value in sft[name]]
     return [
         *from_table(f"Table 7, 1 RL run, {len(sft)} SFT runs", gradient_norms(*ratios)),
-        *from_table(f"Table 7, {len(steadier)} comparisons", steadiness(sum(steadier), len(steadier))),
-        *from_table("Table 7", late_norms(rl["late_avg"] - sft["late_avg"].to_numpy())),
+        *from_table(f"Table 7, {len(steadier)} comparisons", _steadiness(sum(steadier), len(steadier))),
+        *from_table("Table 7", _late_norms(rl["late_avg"] - sft["late_avg"].to_numpy())),
     ]
 
 

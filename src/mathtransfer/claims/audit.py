@@ -42,7 +42,7 @@ def failing(gains: pd.DataFrame, reading: str = "either") -> pd.Series:
     return {"either": fails.any(axis=1), "both": fails.all(axis=1)}.get(reading, fails.get(reading))
 
 
-def failures(gains: pd.DataFrame) -> dict[str, Estimate]:
+def _failures(gains: pd.DataFrame) -> dict[str, Estimate]:
     """P1: the share of models that gain on mathematics but not in every other group.
 
     Args:
@@ -51,12 +51,12 @@ def failures(gains: pd.DataFrame) -> dict[str, Estimate]:
     return {"share_failing": _share(failing(gains))}
 
 
-def sft_failures(gains: pd.DataFrame) -> dict[str, Estimate]:
+def _sft_failures(gains: pd.DataFrame) -> dict[str, Estimate]:
     """P10: the same share of the SFT models alone."""
     return {"sft_share_failing": _share(failing(gains))}
 
 
-def other_by_method(rl: _ByGroup, sft: _ByGroup) -> dict[str, Estimate]:
+def _other_by_method(rl: _ByGroup, sft: _ByGroup) -> dict[str, Estimate]:
     """P2: the indices of RL models against those of SFT models, group -> `(models,)` in percent."""
     return {
         "rl_less_sft_ti_other": partial(mean_difference_interval, rl["other"], sft["other"]),
@@ -64,7 +64,7 @@ def other_by_method(rl: _ByGroup, sft: _ByGroup) -> dict[str, Estimate]:
     }
 
 
-def non_by_method(rl: _ByGroup, sft: _ByGroup) -> dict[str, Estimate]:
+def _non_by_method(rl: _ByGroup, sft: _ByGroup) -> dict[str, Estimate]:
     """P3: as P2, and how often SFT models have a negative index."""
     return {
         "rl_less_sft_ti_non": partial(mean_difference_interval, rl["non"], sft["non"]),
@@ -73,7 +73,7 @@ def non_by_method(rl: _ByGroup, sft: _ByGroup) -> dict[str, Estimate]:
     }
 
 
-def prediction(errors: dict[str, pd.DataFrame]) -> dict[str, Estimate]:
+def _prediction(errors: dict[str, pd.DataFrame]) -> dict[str, Estimate]:
     """P4: variance explained by the paradigm less that by each other predictor; the smallest of these counts.
 
     Args:
@@ -98,7 +98,7 @@ def _over_rivals(errors: pd.DataFrame) -> Estimate:
     return partial(least, [partial(t_interval, rivals[name] - points["paradigm"]) for name in rivals])
 
 
-def broad_data(rl_less_sft: _ByGroup) -> dict[str, Estimate]:
+def _broad_data(rl_less_sft: _ByGroup) -> dict[str, Estimate]:
     """P5: RL less SFT of one pair on broader data, group -> `(benchmarks,)` in percentage points."""
     return {
         "broad_rl_less_sft_other": partial(t_interval, rl_less_sft["other"]),
@@ -106,12 +106,12 @@ def broad_data(rl_less_sft: _ByGroup) -> dict[str, Estimate]:
     }
 
 
-def models_covered(tuned: int) -> dict[str, Estimate]:
+def _models_covered(tuned: int) -> dict[str, Estimate]:
     """P6: how many tuned models have scores."""
     return {"tuned_models": partial(exact, tuned)}
 
 
-def sft_of_qwen(gains: pd.DataFrame) -> dict[str, Estimate]:
+def _sft_of_qwen(gains: pd.DataFrame) -> dict[str, Estimate]:
     """P7: gains of the SFT models of Qwen, one row a model, columns `math, code, non`, percentage points."""
     return {
         "sft_qwen_gain_math": partial(t_interval, gains["math"]),
@@ -120,7 +120,7 @@ def sft_of_qwen(gains: pd.DataFrame) -> dict[str, Estimate]:
     }
 
 
-def moderate_transfer(gains: pd.DataFrame) -> dict[str, Estimate]:
+def _moderate_transfer(gains: pd.DataFrame) -> dict[str, Estimate]:
     """P8: gains of all models, one row a model, one column a group, percentage points."""
     return {
         "gain_other": partial(t_interval, gains["other"]),
@@ -128,7 +128,7 @@ def moderate_transfer(gains: pd.DataFrame) -> dict[str, Estimate]:
     }
 
 
-def best_of_its_size(leads: list[Estimate]) -> dict[str, Estimate]:
+def _best_of_its_size(leads: list[Estimate]) -> dict[str, Estimate]:
     """P9: the mean score of Qwen3-14B less that of each other model of its size, percentage points."""
     return {"teacher_lead_least": partial(least, leads)}
 
@@ -145,8 +145,8 @@ def published() -> list[Evidence]:
     gains = mean_gains()
     survey = gains[gains["table"] == "Table 5"]
     found = [
-        *from_table("Tables 9 to 11, 15 models of Table 5", failures(survey[survey["math"] > 0])),
-        *from_table("Table 5's SFT models", sft_failures(survey[survey["method"] == "SFT"])),
+        *from_table("Tables 9 to 11, 15 models of Table 5", _failures(survey[survey["math"] > 0])),
+        *from_table("Table 5's SFT models", _sft_failures(survey[survey["method"] == "SFT"])),
     ]
     for own in (False, True):
         found += _transfer_by_method(own)
@@ -218,21 +218,21 @@ def _transfer_by_method(own: bool) -> list[Evidence]:
     whose = "with the authors' own models" if own else "Table 5"
     counted = f"{len(rl['non'])} RL and {len(sft['non'])} SFT models, {whose}"
     errors = {group: prediction_errors(group, own) for group in OUTSIDE}
-    return from_table(counted, other_by_method(rl, sft) | non_by_method(rl, sft) | prediction(errors))
+    return from_table(counted, _other_by_method(rl, sft) | _non_by_method(rl, sft) | _prediction(errors))
 
 
 def _broad_data() -> list[Evidence]:
     """P5: the two General-Reasoner models on the four benchmarks of each group."""
     scores = reported.table("scores").pivot(index=["group", "benchmark"], columns="model", values="score")
     rl, sft = (scores[f"General-Reasoner-Qwen3-14B ({method})"] for method in ("RL", "SFT"))
-    return from_table("Tables 9 to 11", broad_data({group: (rl - sft).loc[group].to_numpy() for group in OUTSIDE}))
+    return from_table("Tables 9 to 11", _broad_data({group: (rl - sft).loc[group].to_numpy() for group in OUTSIDE}))
 
 
 def _covered() -> list[Evidence]:
     models = reported.table("models")
     rows = reported.table("scores")["model"].unique()
     tuned = models[models["model"].isin(rows) & (models["method"] != "base")]
-    return from_table("Tables 9 to 11", models_covered(len(tuned)))
+    return from_table("Tables 9 to 11", _models_covered(len(tuned)))
 
 
 def _gains_by_kind(survey: pd.DataFrame) -> list[Evidence]:
@@ -242,8 +242,8 @@ def _gains_by_kind(survey: pd.DataFrame) -> list[Evidence]:
     family = reported.tuned().set_index("model")["family"]
     qwen = table[(table["method"] == "SFT") & (family.reindex(table.index) == "Qwen")]
     return [
-        *from_table(f"Tables 9 to 11, {len(qwen)} SFT models of Qwen", sft_of_qwen(qwen)),
-        *from_table(f"Tables 9 to 11, {len(table)} models", moderate_transfer(table)),
+        *from_table(f"Tables 9 to 11, {len(qwen)} SFT models of Qwen", _sft_of_qwen(qwen)),
+        *from_table(f"Tables 9 to 11, {len(table)} models", _moderate_transfer(table)),
     ]
 
 
@@ -261,4 +261,4 @@ def _teacher() -> list[Evidence]:
         partial(normal_interval, teacher["value"] - rival.value, float(np.hypot(teacher["stderr"], rival.stderr)))
         for rival in rivals.itertuples()
     ]
-    return from_table(f"Tables 9 to 11, {len(rivals)} other models of 14B", best_of_its_size(leads))
+    return from_table(f"Tables 9 to 11, {len(rivals)} other models of 14B", _best_of_its_size(leads))

@@ -1,6 +1,6 @@
 """Are the intervals honest? Every estimate of the ledger, drawn again from data of which the truth is known.
 
-`redraw` makes new data of the same kind, size and spread as those behind an estimate, with a true value of our choice,
+`_redraw` makes new data of the same kind, size and spread as those behind an estimate, with a true value of our choice,
 and returns the same estimate of them. From that follow how often intervals cover the truth, how often the ledger's rule
 gives a verdict although nothing is there, and how large an effect must be to be seen.
 """
@@ -22,7 +22,7 @@ _GRID = 12  # sizes of effect that are tried on the way to the smallest that is 
 POWER = 80.0  # percent of studies that must see an effect
 
 
-def redraw(estimate: Estimate, truth: float, rng: np.random.Generator) -> Estimate | None:
+def _redraw(estimate: Estimate, truth: float, rng: np.random.Generator) -> Estimate | None:
     """The same estimate from new data whose true value is `truth`; None if nothing was drawn, as with a count.
 
     Values of models, benchmarks and seeds are drawn from normal distributions with the spread that was found (of their
@@ -35,7 +35,9 @@ def redraw(estimate: Estimate, truth: float, rng: np.random.Generator) -> Estima
     if method in (intervals.exact, intervals.without_interval):
         return None
     if method not in _REDRAWS:
-        raise TypeError(f"no redraw for estimates by {getattr(method, '__name__', method)}: add it to calibration.py")
+        raise TypeError(
+            f"no way to draw data for estimates by {getattr(method, '__name__', method)}: add it to calibration.py"
+        )
     return partial(method, *_REDRAWS[method](*estimate.args, truth=truth, rng=rng), **estimate.keywords)
 
 
@@ -49,9 +51,9 @@ def coverage(evidence: list[ledger.Evidence], draws: int = _DRAWS, seed: int = 0
     rows = []
     for name, estimate, run in evidence:
         truth = ledger.criterion_of(name)[1].threshold
-        if redraw(estimate, truth, rng) is None:
+        if _redraw(estimate, truth, rng) is None:
             continue
-        ends = (redraw(estimate, truth, rng)(level=LEVEL)[1:] for _ in range(draws))
+        ends = (_redraw(estimate, truth, rng)(level=LEVEL)[1:] for _ in range(draws))
         share = np.mean([low <= truth <= high for low, high in ends])
         rows.append((name, run, estimate.func.__name__, 100 * share, 100 * np.sqrt(share * (1 - share) / draws)))
     return pd.DataFrame(rows, columns=["statistic", "run", "method", "coverage", "stderr"])
@@ -72,7 +74,7 @@ def false_verdicts(evidence: list[ledger.Evidence], draws: int = _DRAWS, seed: i
         by_claim.setdefault(claim, []).append((criterion, estimate))
     rows = []
     for claim, own in by_claim.items():
-        drawn = [(c, e) for c, e in own if redraw(e, c.threshold, rng) is not None]
+        drawn = [(c, e) for c, e in own if _redraw(e, c.threshold, rng) is not None]
         if not drawn:
             continue
         said = [_claim_verdict(drawn, rng) for _ in range(draws)]
@@ -82,7 +84,7 @@ def false_verdicts(evidence: list[ledger.Evidence], draws: int = _DRAWS, seed: i
 
 def _claim_verdict(own: list[tuple[ledger.Criterion, Estimate]], rng: np.random.Generator) -> str:
     edges = [_edge(criterion) for criterion, _ in own]
-    fresh = [redraw(estimate, edge, rng) for (_, estimate), edge in zip(own, edges, strict=True)]
+    fresh = [_redraw(estimate, edge, rng) for (_, estimate), edge in zip(own, edges, strict=True)]
     return ledger.combine([ledger.verdict(c, e, len(own)) for (c, _), e in zip(own, fresh, strict=True)])
 
 
@@ -104,7 +106,7 @@ def detectable(evidence: list[ledger.Evidence], draws: int = 200, seed: int = 0)
     for name, estimate, _ in evidence:
         claim, criterion = ledger.criterion_of(name)
         rng = np.random.default_rng(seed)
-        if criterion.side == "within" or redraw(estimate, criterion.threshold, rng) is None:
+        if criterion.side == "within" or _redraw(estimate, criterion.threshold, rng) is None:
             continue
         value, low, high = estimate(level=LEVEL)
         found = next(
@@ -126,7 +128,7 @@ def _effects(criterion: ledger.Criterion, low: float, high: float) -> list[float
 def _power(
     criterion: ledger.Criterion, estimate: Estimate, truth: float, draws: int, rng: np.random.Generator
 ) -> float:
-    held = [criterion.holds(*redraw(estimate, truth, rng)(level=LEVEL)[1:]) for _ in range(draws)]
+    held = [criterion.holds(*_redraw(estimate, truth, rng)(level=LEVEL)[1:]) for _ in range(draws)]
     return 100 * float(np.mean(held))
 
 
@@ -193,7 +195,7 @@ def _spreads(a: Array, b: Array, truth: float, rng: np.random.Generator) -> tupl
 
 
 def _all_of(estimates: list[Estimate], truth: float, rng: np.random.Generator) -> tuple[list[Estimate]]:
-    return ([redraw(estimate, truth, rng) for estimate in estimates],)
+    return ([_redraw(estimate, truth, rng) for estimate in estimates],)
 
 
 _REDRAWS: dict[Callable, Callable] = {

@@ -61,17 +61,17 @@ def sft_study(rl: Tuned, sft: Tuned) -> dict[str, Array]:
     }
 
 
-def nearly_all(gains: list[Estimate]) -> dict[str, Estimate]:
+def _nearly_all(gains: list[Estimate]) -> dict[str, Estimate]:
     """S5: RL's gain on each non-reasoning benchmark; nearly all is read as all but one."""
     return {"rl_second_least_gain_non": partial(least, gains, rank=1)}
 
 
-def balance(leads: list[Array]) -> dict[str, Estimate]:
+def _balance(leads: list[Array]) -> dict[str, Estimate]:
     """S6: RL less each other model, all twelve gains, percentage points, `(benchmarks,)`: the smallest lead counts."""
     return {"rl_balance_lead_least": partial(least, [partial(t_interval, lead) for lead in leads])}
 
 
-def unevenness(gains: list[Estimate]) -> dict[str, Estimate]:
+def _unevenness(gains: list[Estimate]) -> dict[str, Estimate]:
     """S9: uneven progress is read as a loss on some benchmark of other reasoning and a gain on another."""
     return {
         "sft_least_gain_other": partial(least, gains),
@@ -126,9 +126,9 @@ def _over_benchmarks(where: str, found: dict[str, Array]) -> list[Evidence]:
 
 def _by_benchmark() -> list[Evidence]:
     """S5 and S9: gains on single benchmarks, which only the items leave uncertain."""
-    found = from_table("Table 11", nearly_all(_item_gains(RL_14B, "non")))
+    found = from_table("Table 11", _nearly_all(_item_gains(RL_14B, "non")))
     for model in SFT_14B:
-        found += from_table(f"Table 10, {kind(model)}", unevenness(_item_gains(model, "other")))
+        found += from_table(f"Table 10, {kind(model)}", _unevenness(_item_gains(model, "other")))
     return found
 
 
@@ -144,4 +144,4 @@ def _balance() -> list[Evidence]:
     """S6: against the two SFT models of Table 1."""
     gains = reported.gains().pivot(index=["group", "benchmark"], columns="model", values="gain")
     leads = [(gains[RL_14B] - gains[model]).to_numpy() for model in SFT_14B]
-    return from_table("Table 1's models", balance(leads))
+    return from_table("Table 1's models", _balance(leads))

@@ -186,15 +186,15 @@ def least(estimates: Sequence[Estimate], level: float = LEVEL, rank: int = 0) ->
     return tuple(float(end) for end in np.sort(ends, axis=0)[rank])
 
 
-def negative(estimate: Estimate, level: float = LEVEL) -> Interval:
-    """The quantity with the other sign: `negative` of the `least` of the negatives is the largest."""
+def _negative(estimate: Estimate, level: float = LEVEL) -> Interval:
+    """The quantity with the other sign: `_negative` of the `least` of the negatives is the largest."""
     value, low, high = estimate(level=level)
     return -value, -high, -low
 
 
 def largest(estimates: Sequence[Estimate], level: float = LEVEL) -> Interval:
     """The largest of several quantities, see `least`."""
-    return negative(partial(least, [partial(negative, estimate) for estimate in estimates]), level)
+    return _negative(partial(least, [partial(_negative, estimate) for estimate in estimates]), level)
 
 
 # --- two groups of models

@@ -49,12 +49,12 @@ def shift_on_non(sft: dict[str, BySeed]) -> dict[str, Estimate]:
     return {"sft_shift_non_over_rest": partial(ratio_by_seed, sft["non"], larger(sft["math"], sft["other"]))}
 
 
-def shift_ratio(sft: Array, rl: Array) -> dict[str, Estimate]:
+def _shift_ratio(sft: Array, rl: Array) -> dict[str, Estimate]:
     """L1: PCA shifts by benchmark, `(benchmarks,)`."""
     return {"sft_over_rl_shift": partial(geometric_interval, sft / rl)}
 
 
-def log_shifts_by_method(rl: pd.DataFrame, sft: pd.DataFrame) -> dict[str, Estimate]:
+def _log_shifts_by_method(rl: pd.DataFrame, sft: pd.DataFrame) -> dict[str, Estimate]:
     """L2: log10 PCA shifts of RL models against SFT models, one row a model, one column a group."""
     return {
         "rl_less_sft_log_shift_math": partial(mean_difference_interval, rl["math"], sft["math"]),
@@ -63,12 +63,12 @@ def log_shifts_by_method(rl: pd.DataFrame, sft: pd.DataFrame) -> dict[str, Estim
     }
 
 
-def log_shifts_by_size(large_less_small: Array) -> dict[str, Estimate]:
+def _log_shifts_by_size(large_less_small: Array) -> dict[str, Estimate]:
     """L3: log10 PCA shift of a 32B model less that of the 7B model of its recipe, mean over groups, `(recipes,)`."""
     return {"large_less_small_log_shift": partial(t_interval, large_less_small)}
 
 
-def log_shifts_by_family(llama: pd.DataFrame, qwen: pd.DataFrame) -> dict[str, Estimate]:
+def _log_shifts_by_family(llama: pd.DataFrame, qwen: pd.DataFrame) -> dict[str, Estimate]:
     """L4: log10 PCA shifts of RL models of Llama against those of Qwen, one row a model, one column a group."""
     return {
         "llama_less_qwen_log_shift_other": partial(mean_difference_interval, llama["other"], qwen["other"]),
@@ -76,7 +76,7 @@ def log_shifts_by_family(llama: pd.DataFrame, qwen: pd.DataFrame) -> dict[str, E
     }
 
 
-def largest_shifts(by_group: pd.DataFrame, by_benchmark: pd.DataFrame) -> dict[str, Estimate]:
+def _largest_shifts(by_group: pd.DataFrame, by_benchmark: pd.DataFrame) -> dict[str, Estimate]:
     """L5: where each SFT model shifts most, and whether CoQA alone bears it out.
 
     Args:
@@ -91,7 +91,7 @@ def largest_shifts(by_group: pd.DataFrame, by_benchmark: pd.DataFrame) -> dict[s
     }
 
 
-def shift_with_transfer(shift: pd.DataFrame, gain: pd.DataFrame, index: pd.DataFrame, within: pd.Series) -> dict:
+def _shift_with_transfer(shift: pd.DataFrame, gain: pd.DataFrame, index: pd.DataFrame, within: pd.Series) -> dict:
     """L6: correlation of log10 PCA shift with transfer, over all models and within training methods.
 
     Args:
@@ -111,12 +111,12 @@ def shift_with_transfer(shift: pd.DataFrame, gain: pd.DataFrame, index: pd.DataF
     }
 
 
-def thinking_traces(without: Array, with_traces: Array) -> dict[str, Estimate]:
+def _thinking_traces(without: Array, with_traces: Array) -> dict[str, Estimate]:
     """L7: PCA shifts of SFT without thinking traces over SFT with them, `(benchmarks,)`."""
     return {"no_think_over_think_shift": partial(geometric_interval, without / with_traces)}
 
 
-def scatter(sft: Array, rl: Array) -> dict[str, Estimate]:
+def _scatter(sft: Array, rl: Array) -> dict[str, Estimate]:
     """L8: the spread of PCA shifts over benchmarks, `(benchmarks,)`: as printed, and relative to their size."""
     return {
         "sft_over_rl_shift_spread": partial(spread_ratio_interval, sft, rl),
@@ -124,12 +124,12 @@ def scatter(sft: Array, rl: Array) -> dict[str, Estimate]:
     }
 
 
-def second_pair_shift(sft: Array, rl: Array) -> dict[str, Estimate]:
+def _second_pair_shift(sft: Array, rl: Array) -> dict[str, Estimate]:
     """L11: PCA shifts of the pair trained on Qwen2.5-7B, `(benchmarks,)`."""
     return {"second_pair_sft_over_rl_shift": partial(geometric_interval, sft / rl)}
 
 
-def scale_alone(large_sft: pd.DataFrame, small_rl: pd.DataFrame) -> dict[str, Estimate]:
+def _scale_alone(large_sft: pd.DataFrame, small_rl: pd.DataFrame) -> dict[str, Estimate]:
     """L13: log10 PCA shifts of the largest SFT models against smaller RL models, one column a group; their mean."""
     return {
         "large_sft_less_small_rl_log_shift": partial(
@@ -185,9 +185,9 @@ def _controlled_study() -> list[Evidence]:
     found = []
     for model in SFT_14B:
         sft, rl = values.loc[model].to_numpy(), values.loc[RL_14B].to_numpy()
-        found += from_table(f"Figure 3, {kind(model)}", shift_ratio(sft, rl) | scatter(sft, rl))
-    traces = thinking_traces(values.loc[_NO_THINK_14B], values.loc[_THINK_14B])
-    pair = second_pair_shift(values.loc[_SFT_7B], values.loc[_RL_7B])
+        found += from_table(f"Figure 3, {kind(model)}", _shift_ratio(sft, rl) | _scatter(sft, rl))
+    traces = _thinking_traces(values.loc[_NO_THINK_14B], values.loc[_THINK_14B])
+    pair = _second_pair_shift(values.loc[_SFT_7B], values.loc[_RL_7B])
     return [*found, *from_table("Figure 3", traces), *from_table("Figure 7", pair)]
 
 
@@ -197,8 +197,8 @@ def _across_models() -> list[Evidence]:
     rl, sft = (table[table["method"] == method] for method in ("RL", "SFT"))
     llama, qwen = rl[rl["family"] == "Llama"], rl[rl["family"] == "Qwen"]
     return [
-        *from_table(f"Table 6, {len(rl)} RL and {len(sft)} SFT models", log_shifts_by_method(rl, sft)),
-        *from_table(f"Table 6, {len(llama)} Llama and {len(qwen)} Qwen, RL", log_shifts_by_family(llama, qwen)),
+        *from_table(f"Table 6, {len(rl)} RL and {len(sft)} SFT models", _log_shifts_by_method(rl, sft)),
+        *from_table(f"Table 6, {len(llama)} Llama and {len(qwen)} Qwen, RL", _log_shifts_by_family(llama, qwen)),
     ]
 
 
@@ -211,7 +211,7 @@ def _largest() -> list[Evidence]:
     sft = (method.reindex(values.index) == "SFT") | values.index.str.endswith("(SFT)")
     by_benchmark = values[sft]
     where = f"Tables 2 and 6, {len(by_group)} SFT models; Figures 3 and 7 to 11, {len(by_benchmark)}"
-    return from_table(where, largest_shifts(by_group, by_benchmark))
+    return from_table(where, _largest_shifts(by_group, by_benchmark))
 
 
 def _transfer() -> list[Evidence]:
@@ -220,7 +220,7 @@ def _transfer() -> list[Evidence]:
     shift, gain, index = (table.pivot(columns="group", values=name) for name in ("log_shift", "gain", "index"))
     method = reported.tuned().set_index("model")["method"].reindex(shift.index)
     where = f"Tables 6 and 9 to 11, {len(shift)} models"
-    return from_table(where, shift_with_transfer(shift, gain, index, method))
+    return from_table(where, _shift_with_transfer(shift, gain, index, method))
 
 
 def _sizes() -> list[Evidence]:
@@ -230,9 +230,9 @@ def _sizes() -> list[Evidence]:
     large_sft = table[(table["method"] == "SFT") & (table["params_b"] == 32)][GROUPS]
     small_rl = table[(table["method"] == "RL") & (table["params_b"] <= 8)][GROUPS]
     return [
-        *from_table(f"Table 6, {' and '.join(pairs.index)}", log_shifts_by_size(pairs.mean(axis=1))),
+        *from_table(f"Table 6, {' and '.join(pairs.index)}", _log_shifts_by_size(pairs.mean(axis=1))),
         *from_table(
             f"Table 6, {len(large_sft)} SFT models of 32B, {len(small_rl)} RL models up to 8B",
-            scale_alone(large_sft, small_rl),
+            _scale_alone(large_sft, small_rl),
         ),
     ]

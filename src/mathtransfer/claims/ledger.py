@@ -17,7 +17,7 @@ from mathtransfer.paper import reported
 Evidence = tuple[str, Estimate, str]  # a statistic's name, its estimate, and where it comes from
 LAYERS = ("published", "released", "miniature", "full")
 VERDICTS = HOLDS, FAILS, NO_EFFECT, TOO_LITTLE = "reproduced", "not reproduced", "near no effect", "too little data"
-MISSING, NOT_APPLICABLE = "no evidence yet", "not applicable"
+_MISSING, _NOT_APPLICABLE = "no evidence yet", "not applicable"
 _COLUMNS = ["claim", "layer", "statistic", "value", "low", "high", "level", "criterion", "verdict", "run", "cell"]
 _SIDES = ("above", "below", "within")
 
@@ -58,7 +58,7 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Claim:
+class _Claim:
     """What is asked of a claim: its criteria by statistic, the layers that could answer, and what is still needed."""
 
     criteria: dict[str, Criterion]
@@ -67,7 +67,7 @@ class Claim:
 
 
 @cache
-def claims() -> dict[str, Claim]:
+def _claims() -> dict[str, _Claim]:
     """Every claim of the paper with its criteria, from `claims.yaml`.
 
     Raises:
@@ -80,14 +80,14 @@ def claims() -> dict[str, Claim]:
     return {claim: _read_claim(claim, found[claim], written["units"]) for claim in known}
 
 
-def _read_claim(name: str, entry: dict, units: dict[str, dict]) -> Claim:
+def _read_claim(name: str, entry: dict, units: dict[str, dict]) -> _Claim:
     if unknown := set(entry["layers"]) - set(LAYERS):
         raise ValueError(f"claims.yaml: unknown layer {', '.join(unknown)} of {name}: expected {', '.join(LAYERS)}")
     criteria = {
         statistic: _read_criterion(f"{name}/{statistic}", units=units, **written)
         for statistic, written in entry.get("criteria", {}).items()
     }
-    return Claim(criteria, tuple(entry["layers"]), entry.get("needs", ""))
+    return _Claim(criteria, tuple(entry["layers"]), entry.get("needs", ""))
 
 
 def _read_criterion(name: str, about: str, side: str, threshold: float, unit: str, units: dict[str, dict]) -> Criterion:
@@ -107,7 +107,7 @@ def criterion_of(statistic: str) -> tuple[str, Criterion]:
     Raises:
         ValueError: no criterion was written down for it.
     """
-    for name, claim in claims().items():
+    for name, claim in _claims().items():
         if statistic in claim.criteria:
             return name, claim.criteria[statistic]
     raise ValueError(f"no criterion for {statistic!r} in claims.yaml: write it down before looking at the result")
@@ -118,7 +118,7 @@ def from_table(where: str, found: dict[str, Estimate]) -> list[Evidence]:
     return [(name, estimate, where) for name, estimate in found.items()]
 
 
-def fail_level(comparisons: int) -> float:
+def _fail_level(comparisons: int) -> float:
     """The level of the intervals by which one of several statistics may fail a claim (Bonferroni).
 
     A claim holds if all its statistics do, which many of them make harder; it fails if any of them does, which many of
@@ -136,7 +136,7 @@ def verdict(criterion: Criterion, estimate: Estimate, comparisons: int = 1) -> s
     _, low, high = estimate(level=LEVEL)
     if criterion.holds(low, high):
         return HOLDS
-    if criterion.fails(*estimate(level=fail_level(comparisons))[1:]):
+    if criterion.fails(*estimate(level=_fail_level(comparisons))[1:]):
         return FAILS
     return NO_EFFECT if criterion.is_near(low, high) else TOO_LITTLE
 
@@ -155,10 +155,10 @@ def judge(layer: str, found: list[Evidence]) -> pd.DataFrame:
     counted = pd.Series([claim for claim, *_ in spoken], dtype=str).value_counts()
     rows = []
     for claim, criterion, statistic, estimate, run in spoken:
-        if layer not in claims()[claim].layers:
+        if layer not in _claims()[claim].layers:
             raise ValueError(f"{claim} is not applicable to the layer {layer!r} by claims.yaml")
         said = verdict(criterion, estimate, counted[claim])
-        level = round(100 * fail_level(counted[claim]), 1)
+        level = round(100 * _fail_level(counted[claim]), 1)
         rows.append((claim, layer, statistic, *estimate(level=LEVEL), level, str(criterion), said, run))
     return _in_order(pd.DataFrame(rows, columns=_COLUMNS[:-1]))
 
@@ -186,7 +186,7 @@ def show(table: pd.DataFrame) -> Styler:
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
-    order = list(claims())
+    order = list(_claims())
     return table.sort_values("claim", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
@@ -225,16 +225,16 @@ def verdicts(ledger: pd.DataFrame) -> pd.DataFrame:
     def cell(name: str, layer: str) -> str:
         if (name, layer) in said:
             return combine(said[name, layer])
-        return MISSING if layer in claims()[name].layers else NOT_APPLICABLE
+        return _MISSING if layer in _claims()[name].layers else _NOT_APPLICABLE
 
-    rows = {(name, stated[name]): [cell(name, layer) for layer in LAYERS] for name in claims()}
+    rows = {(name, stated[name]): [cell(name, layer) for layer in LAYERS] for name in _claims()}
     table = pd.DataFrame(rows, index=list(LAYERS)).T
     return table.rename_axis(["claim", "statement"])
 
 
 def needs(ledger: pd.DataFrame) -> pd.DataFrame:
     """What would give evidence for the claims that have none on any layer: `claim, statement, needs`."""
-    open_claims = [name for name in claims() if name not in set(ledger["claim"])]
+    open_claims = [name for name in _claims() if name not in set(ledger["claim"])]
     stated = reported.table("claims").set_index("claim")["statement"]
-    rows = [(name, stated[name], claims()[name].needs) for name in open_claims]
+    rows = [(name, stated[name], _claims()[name].needs) for name in open_claims]
     return pd.DataFrame(rows, columns=["claim", "statement", "needs"])

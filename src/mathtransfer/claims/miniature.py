@@ -204,7 +204,7 @@ def _mean_and_variance(shifts: pd.DataFrame, metric: str, *columns: str) -> tupl
 # --- A3, A5: the training logs
 
 
-def gradient_indicators(log: pd.DataFrame) -> pd.Series:
+def _gradient_indicators(log: pd.DataFrame) -> pd.Series:
     """What Table 7 tells of one run's gradient norms; the paper gives no formulas, so these are ours.
 
     Args:
@@ -230,7 +230,7 @@ def training(logs: pd.DataFrame, where: str) -> list[Evidence]:
     """
     steps = int(logs.groupby("setting")["step"].max().min())
     both = logs[logs["step"] <= steps].sort_values("step").groupby(["setting", "seed"])
-    indicators = both[["gradient_norm"]].apply(gradient_indicators)
+    indicators = both[["gradient_norm"]].apply(_gradient_indicators)
     ratios = indicators.loc[_RL] / indicators.loc[_SFT]
     lengths = logs[logs["setting"] == _RL].sort_values("step").groupby("seed")["response_length"]
     longer = lengths.agg(

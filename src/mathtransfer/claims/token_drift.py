@@ -43,7 +43,7 @@ def rank_shift_ratio(ratio: Estimate) -> dict[str, Estimate]:
     return {"rl_over_sft_rank_shift": ratio}
 
 
-def shifted_tokens_ratio(sft: Array, rl: Array) -> dict[str, Estimate]:
+def _shifted_tokens_ratio(sft: Array, rl: Array) -> dict[str, Estimate]:
     """T3: numbers of shifted tokens by query, `(queries,)`."""
     return {"sft_over_rl_shifted_tokens": partial(geometric_interval, sft / rl)}
 
@@ -61,12 +61,12 @@ def shift_evenness(sft: BySeed, rl: BySeed) -> dict[str, Estimate]:
     }
 
 
-def kl_on_non(non: Array, rest: Array) -> dict[str, Estimate]:
+def _kl_on_non(non: Array, rest: Array) -> dict[str, Estimate]:
     """T5: KL divergences of SFT models on non-reasoning benchmarks over the largest elsewhere, `(values,)`."""
     return {"sft_kl_non_over_rest": partial(geometric_interval, non / rest)}
 
 
-def second_pair_rank_shift(rl: Array, sft: Array) -> dict[str, Estimate]:
+def _second_pair_rank_shift(rl: Array, sft: Array) -> dict[str, Estimate]:
     """T8: mean absolute rank shifts of the pair trained on Qwen2.5-7B, by benchmark, `(benchmarks,)`."""
     return {"second_pair_rl_over_sft_rank_shift": partial(geometric_interval, rl / sft)}
 
@@ -87,7 +87,7 @@ def published() -> list[Evidence]:
         found += from_table(f"Figure 4, {kind(model)}", kl_ratio(kl[model].to_numpy(), kl[RL_14B].to_numpy()))
         ratio = partial(geometric_interval, ranks[RL_14B].div(ranks[model]).dropna())
         found += from_table(f"Figure 17, {kind(model)}", rank_shift_ratio(ratio))
-        found += from_table(f"Figure 4, {kind(model)}", kl_on_non(kl.loc[on_non, model], kl.loc[~on_non, model].max()))
+        found += from_table(f"Figure 4, {kind(model)}", _kl_on_non(kl.loc[on_non, model], kl.loc[~on_non, model].max()))
     pair = ranks[["UniReason-Qwen2.5-7B (RL)", "UniReason-Qwen2.5-7B (SFT)"]].dropna()
-    found += from_table("Figure 19", second_pair_rank_shift(pair.iloc[:, 0], pair.iloc[:, 1]))
-    return found + from_table("Table 8, two queries", shifted_tokens_ratio(shifted["SFT"], shifted["RL"]))
+    found += from_table("Figure 19", _second_pair_rank_shift(pair.iloc[:, 0], pair.iloc[:, 1]))
+    return found + from_table("Table 8, two queries", _shifted_tokens_ratio(shifted["SFT"], shifted["RL"]))

@@ -99,7 +99,7 @@ def _domain_indices(
     return found
 
 
-def transferability_index(group_index: ArrayLike, math_index: ArrayLike) -> Array:
+def _transferability_index(group_index: ArrayLike, math_index: ArrayLike) -> Array:
     """TI_g = 100 DI_g / DI_math in percent (Section 2.1); nan if the index of mathematics is zero."""
     group_index, math_index = np.asarray(group_index, dtype=float), np.asarray(math_index, dtype=float)
     zero = np.abs(math_index) <= _ZERO
@@ -156,7 +156,7 @@ def transferability(
         for group in index:
             found[group, "gain"] = gains[..., [name == group for name in groups]].mean(-1)
             if group != "math":
-                found[group, "transferability index"] = transferability_index(index[group], index["math"])
+                found[group, "transferability index"] = _transferability_index(index[group], index["math"])
         return found
 
     observed = measure(cells.to_numpy().T)
