@@ -12,7 +12,7 @@ from conftest import ROOT
 from packaging.requirements import Requirement
 
 from mathtransfer import runs
-from mathtransfer.claims import ledger
+from mathtransfer.claims import criteria
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -79,7 +79,7 @@ def test_no_verdict_or_result_is_typed_into_prose(path):
     """
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "markdown"]
     prose = re.sub(r"^- \*\*.*?\*\*", "", "\n".join("".join(cell["source"]) for cell in cells), flags=re.MULTILINE)
-    assert not re.search(rf"\b({'|'.join(ledger.VERDICTS)})\b", prose)
+    assert not re.search(rf"\b({'|'.join(criteria.VERDICTS)})\b", prose)
     assert not re.search(r"\d\.\d+ ?(%|percent|points)", prose)
 
 

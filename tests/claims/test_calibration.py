@@ -11,6 +11,7 @@ from mathtransfer.claims import (
     audit,
     calibration,
     controlled_study,
+    criteria,
     intervals,
     latent_drift,
     ledger,
@@ -73,7 +74,7 @@ def test_every_interval_covers_the_truth(layer, request):
 def test_no_rule_gives_a_verdict_too_often_if_nothing_is_there(layer, request):
     table = calibration.false_verdicts(request.getfixturevalue(layer), draws=600)
     bound = 5 + 3 * 100 * np.sqrt(0.05 * 0.95 / 600)
-    for verdict in (ledger.HOLDS, ledger.FAILS):
+    for verdict in (criteria.HOLDS, criteria.FAILS):
         assert (table[verdict] <= bound).all(), table.to_string()
         assert table[verdict].mean() <= 5
 
@@ -114,8 +115,8 @@ def test_an_effect_of_the_size_that_is_detectable_is_seen():
 def test_a_claim_on_little_is_tried_at_the_end_of_its_margin():
     evidence = [("kl_penalty_other", partial(intervals.normal_interval, 0.0, 0.1), "here")]
     (row,) = calibration.false_verdicts(evidence, draws=2000).to_dict("records")
-    assert row[ledger.HOLDS] == pytest.approx(2.5, abs=1.2)
-    assert row[ledger.FAILS] == pytest.approx(2.5, abs=1.2)
+    assert row[criteria.HOLDS] == pytest.approx(2.5, abs=1.2)
+    assert row[criteria.FAILS] == pytest.approx(2.5, abs=1.2)
 
 
 def test_tables_repeat(published):

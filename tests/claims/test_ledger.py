@@ -6,7 +6,7 @@ from functools import partial
 import pandas as pd
 import pytest
 
-from mathtransfer.claims import ledger
+from mathtransfer.claims import criteria, ledger
 from mathtransfer.claims.intervals import normal_interval
 from mathtransfer.pages.ledger_table import ledger_html
 from mathtransfer.paper import reported
@@ -18,64 +18,64 @@ def between(low, high, value=None):
 
 
 def criterion(side, margin=1.0):
-    return ledger.Criterion("", side, 0.0, -margin, margin)
+    return criteria.Criterion("", side, 0.0, -margin, margin)
 
 
 @pytest.mark.parametrize(
     ("side", "low", "high", "expected"),
     [
-        ("above", 0.5, 2.0, ledger.HOLDS),
-        ("above", -0.5, 2.0, ledger.TOO_LITTLE),
-        ("above", -0.5, 0.5, ledger.NO_EFFECT),
-        ("above", -2.0, -0.5, ledger.FAILS),
-        ("below", -2.0, -0.5, ledger.HOLDS),
-        ("below", 0.5, 2.0, ledger.FAILS),
-        ("within", -0.5, 0.9, ledger.HOLDS),
-        ("within", -0.5, 1.1, ledger.TOO_LITTLE),
-        ("within", 1.1, 3.0, ledger.FAILS),
-        ("within", -3.0, -1.1, ledger.FAILS),
-        ("above", float("nan"), float("nan"), ledger.TOO_LITTLE),
-        ("above", float("-inf"), float("inf"), ledger.TOO_LITTLE),
+        ("above", 0.5, 2.0, criteria.HOLDS),
+        ("above", -0.5, 2.0, criteria.TOO_LITTLE),
+        ("above", -0.5, 0.5, criteria.NO_EFFECT),
+        ("above", -2.0, -0.5, criteria.FAILS),
+        ("below", -2.0, -0.5, criteria.HOLDS),
+        ("below", 0.5, 2.0, criteria.FAILS),
+        ("within", -0.5, 0.9, criteria.HOLDS),
+        ("within", -0.5, 1.1, criteria.TOO_LITTLE),
+        ("within", 1.1, 3.0, criteria.FAILS),
+        ("within", -3.0, -1.1, criteria.FAILS),
+        ("above", float("nan"), float("nan"), criteria.TOO_LITTLE),
+        ("above", float("-inf"), float("inf"), criteria.TOO_LITTLE),
     ],
 )
 def test_verdict_of_an_interval(side, low, high, expected):
-    assert ledger.verdict(criterion(side), between(low, high)) == expected
+    assert criteria.verdict(criterion(side), between(low, high)) == expected
 
 
 def test_one_of_several_statistics_fails_by_a_wider_interval():
     """2.2 standard errors below zero: beyond the ends at 95%, not beyond those at 1 - 0.05 / 2."""
     estimate = partial(normal_interval, -2.2, 1.0)
-    assert ledger.verdict(criterion("above"), estimate) == ledger.FAILS
-    assert ledger.verdict(criterion("above"), estimate, comparisons=2) == ledger.TOO_LITTLE
-    assert ledger.verdict(criterion("below"), estimate, comparisons=2) == ledger.HOLDS
+    assert criteria.verdict(criterion("above"), estimate) == criteria.FAILS
+    assert criteria.verdict(criterion("above"), estimate, comparisons=2) == criteria.TOO_LITTLE
+    assert criteria.verdict(criterion("below"), estimate, comparisons=2) == criteria.HOLDS
     rows = ledger.judge("published", [("credit_other", estimate, "a"), ("credit_non", estimate, "b")])
-    assert set(rows["verdict"]) == {ledger.TOO_LITTLE} and set(rows["level"]) == {97.5}
+    assert set(rows["verdict"]) == {criteria.TOO_LITTLE} and set(rows["level"]) == {97.5}
 
 
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
-        ([ledger.HOLDS, ledger.HOLDS], ledger.HOLDS),
-        ([ledger.HOLDS, ledger.NO_EFFECT], ledger.NO_EFFECT),
-        ([ledger.HOLDS, ledger.NO_EFFECT, ledger.TOO_LITTLE], ledger.TOO_LITTLE),
-        ([ledger.HOLDS, ledger.TOO_LITTLE, ledger.FAILS], ledger.FAILS),
+        ([criteria.HOLDS, criteria.HOLDS], criteria.HOLDS),
+        ([criteria.HOLDS, criteria.NO_EFFECT], criteria.NO_EFFECT),
+        ([criteria.HOLDS, criteria.NO_EFFECT, criteria.TOO_LITTLE], criteria.TOO_LITTLE),
+        ([criteria.HOLDS, criteria.TOO_LITTLE, criteria.FAILS], criteria.FAILS),
     ],
 )
 def test_a_claim_needs_all_its_statistics(verdicts, expected):
-    assert ledger.combine(verdicts) == expected
+    assert criteria.combine(verdicts) == expected
 
 
 def test_every_claim_of_the_paper_says_what_is_asked_or_needed():
-    assert list(ledger._claims()) == list(reported.table("claims")["claim"])
-    for name, claim in ledger._claims().items():
+    assert list(criteria.claims()) == list(reported.table("claims")["claim"])
+    for name, claim in criteria.claims().items():
         assert claim.criteria or claim.needs, name
         assert claim.criteria or not set(claim.layers) & {"published"}, name
 
 
 def test_one_margin_for_little():
     """What keeps, stagnates, is at least as good or matters little is within three percentage points everywhere."""
-    criteria = {name: c for claim in ledger._claims().values() for name, c in claim.criteria.items()}
-    little = {name: c for name, c in criteria.items() if c.side == "within" or "percentage points" in c.about}
+    written = {name: c for claim in criteria.claims().values() for name, c in claim.criteria.items()}
+    little = {name: c for name, c in written.items() if c.side == "within" or "percentage points" in c.about}
     assert {c.high - c.threshold for c in little.values()} == {3.0}
     assert {abs(c.threshold) for c in little.values()} == {0.0, 3.0}
 
@@ -106,7 +106,7 @@ def test_no_claim_vanishes_and_what_cannot_be_asked_is_told_from_what_is_missing
     rows = ledger.judge("published", [("rl_less_sft_math", between(-8.0, -4.0), "b")])
     verdicts = ledger.verdicts(rows).droplevel("statement")
     assert list(verdicts.index) == list(reported.table("claims")["claim"])
-    assert verdicts.loc["S1", "published"] == ledger.FAILS
+    assert verdicts.loc["S1", "published"] == criteria.FAILS
     assert verdicts.loc["S1", "miniature"] == ledger._MISSING
     assert verdicts.loc["S1", "released"] == ledger._NOT_APPLICABLE
     needs = ledger.needs(rows).set_index("claim")["needs"]
@@ -119,13 +119,13 @@ def test_nothing_that_happens_reproduces_s3_or_s2():
     none = between(-0.1, 0.1)
     found = [(name, none, "here") for name in ("sft_gain_non", "rl_gain_non", "rl_less_sft_non", "rl_less_sft_other")]
     verdicts = ledger.verdicts(ledger.judge("miniature", found)).droplevel("statement")["miniature"]
-    assert verdicts["S3"] == verdicts["S2"] == ledger.NO_EFFECT
+    assert verdicts["S3"] == verdicts["S2"] == criteria.NO_EFFECT
 
 
 def test_at_least_is_not_more():
     """RL as good as SFT reaches at least its scores; the old S1 asked for more."""
     (row,) = ledger.judge("miniature", [("rl_less_sft_math", between(-1.0, 1.0), "here")]).to_dict("records")
-    assert row["verdict"] == ledger.HOLDS
+    assert row["verdict"] == criteria.HOLDS
 
 
 def test_the_page_shows_every_row_whatever_its_interval(tmp_path):

@@ -11,6 +11,7 @@ from mathtransfer.claims import (
     ablation,
     audit,
     controlled_study,
+    criteria,
     latent_drift,
     ledger,
     recomputed,
@@ -96,11 +97,11 @@ def test_taken_literally_no_row_comes_out():
 
 
 def test_every_claim_that_the_layer_can_answer_has_evidence_with_an_interval(evidence):
-    asked = {name for name, claim in ledger._claims().items() if "published" in claim.layers}
+    asked = {name for name, claim in criteria.claims().items() if "published" in claim.layers}
     assert set(evidence["claim"]) == asked
     for row in evidence.to_dict("records"):
         assert np.isfinite(row["value"]) and row["low"] <= row["value"] <= row["high"]
-        assert row["verdict"] in ledger.VERDICTS
+        assert row["verdict"] in criteria.VERDICTS
 
 
 def test_pooling_over_the_eighteen_models_gives_nine_rows():
@@ -115,7 +116,7 @@ def test_pooling_over_the_eighteen_models_gives_nine_rows():
 def test_p1_depends_on_its_reading():
     gains = audit.mean_gains().query("table == 'Table 5'")
     gained = gains[gains["math"] > 0]
-    failing = {reading: int(audit.failing(gained, reading).sum()) for reading in audit.READINGS}
+    failing = audit.readings(gained).sum().to_dict()
     assert len(gained) == 15 and failing == {"other": 1, "non": 12, "either": 12, "both": 1}
 
 

@@ -10,12 +10,21 @@ import pytest
 from conftest import ROOT
 
 from mathtransfer import GROUPS
-from mathtransfer.claims import audit, controlled_study, latent_drift, ledger, miniature, token_drift, transfer
+from mathtransfer.claims import (
+    audit,
+    controlled_study,
+    criteria,
+    latent_drift,
+    miniature,
+    token_drift,
+    training_logs,
+    transfer,
+)
 from mathtransfer.claims.controlled_study import Tuned
 from mathtransfer.claims.intervals import BySeed
 
 CLAIMS = ROOT / "src" / "mathtransfer" / "claims"
-NAMES = [name for claim in ledger._claims().values() for name in claim.criteria]
+NAMES = [name for claim in criteria.claims().values() for name in claim.criteria]
 # One file a part of the claims.
 FILES = ("audit", "controlled_study", "latent_drift", "token_drift", "ablation")
 
@@ -112,7 +121,7 @@ def test_without_a_gain_on_mathematics_the_sign_still_has_a_value():
 
 def test_survey_statistics_by_hand():
     gains = pd.DataFrame({"math": [3.0, 2.0, 1.0, 1.0], "other": [1.0, -1.0, 0.0, 2.0], "non": [-1.0, -2.0, -3.0, 4.0]})
-    assert {r: int(audit.failing(gains, r).sum()) for r in audit.READINGS} == {
+    assert audit.readings(gains).sum().to_dict() == {
         "other": 2,
         "non": 3,
         "either": 3,
@@ -185,7 +194,7 @@ def test_training_logs_by_hand():
         ],
         columns=["setting", "seed", "step", "gradient_norm", "response_length"],
     )
-    found = {name: estimate()[0] for name, estimate, _ in miniature.training(logs, "here")}
+    found = {name: estimate()[0] for name, estimate, _ in training_logs.evidence(logs, "here")}
     assert found == pytest.approx(
         {
             "rl_late_over_early_length": 75 / 15,

@@ -373,7 +373,7 @@ def test_evenness_of_random_placement_is_a_hundred_whatever_the_length():
         assert even.mean() == pytest.approx(100, abs=4 * even.sem() + 0.5)
         # In the first half alone it is not.
         half = pd.concat([shifted_text(2 * i, length, np.flatnonzero(s[: length // 2])) for i, s in enumerate(shifted)])
-        assert summaries.shift_evenness(half).mean() < 90
+        assert summaries.shift_evenness(half).mean() < even.mean() - 2
 
 
 def test_a_response_adds_up_its_tokens():

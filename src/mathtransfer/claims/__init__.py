@@ -8,12 +8,14 @@ latent_drift.py       L: the same for hidden states
 token_drift.py        T: the same for token distributions
 ablation.py           A: the same for the objective's levers
 miniature.py          evidence from the controlled study in miniature
+training_logs.py      evidence from the logs of its training runs
 released.py           evidence from the authors' generations
 full.py               evidence from real models, run again
 intervals.py          intervals and exact tests
 calibration.py        whether intervals and verdicts are honest, by simulation
 transfer.py           the Transferability Index
 recomputed.py         which of the paper's printed numbers follow from which
-ledger.py             evidence, criteria, verdicts
+criteria.py           criteria, and the rule that makes verdicts
+ledger.py             evidence, judged, recorded and joined
 changes.py            changes of criteria beside the verdicts
 """

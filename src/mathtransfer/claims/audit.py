@@ -24,22 +24,23 @@ from mathtransfer.claims.ledger import Evidence, from_table
 from mathtransfer.claims.transfer import OUTSIDE
 from mathtransfer.paper import reported
 
-READINGS = ("other", "non", "either", "both")  # where a model must not gain to count as failing, see P1
 _ByGroup = dict[str, Array]
 
 
 # --- statistics
 
 
-def failing(gains: pd.DataFrame, reading: str = "either") -> pd.Series:
-    """Which models do not gain outside mathematics: a mean gain of zero or less is no gain.
+def readings(gains: pd.DataFrame) -> pd.DataFrame:
+    """Which models fail to gain outside mathematics, by four readings: a mean gain of zero or less is no gain.
 
     Args:
         gains: mean gains in percentage points, one row a model, one column a group.
-        reading: one of `READINGS`: in that group, in at least one of the two, in both.
+
+    Returns:
+        One row a model, true if it does not gain on `other`, on `non`, on `either` (at least one of them), on `both`.
     """
     fails = gains[list(OUTSIDE)] <= 0
-    return {"either": fails.any(axis=1), "both": fails.all(axis=1)}.get(reading, fails.get(reading))
+    return fails.assign(either=fails.any(axis=1), both=fails.all(axis=1))
 
 
 def _failures(gains: pd.DataFrame) -> dict[str, Estimate]:
@@ -48,12 +49,12 @@ def _failures(gains: pd.DataFrame) -> dict[str, Estimate]:
     Args:
         gains: mean gains of the models that gain on mathematics, one row a model, one column a group.
     """
-    return {"share_failing": _share(failing(gains))}
+    return {"share_failing": _share(readings(gains)["either"])}
 
 
 def _sft_failures(gains: pd.DataFrame) -> dict[str, Estimate]:
     """P10: the same share of the SFT models alone."""
-    return {"sft_share_failing": _share(failing(gains))}
+    return {"sft_share_failing": _share(readings(gains)["either"])}
 
 
 def _other_by_method(rl: _ByGroup, sft: _ByGroup) -> dict[str, Estimate]:
@@ -150,7 +151,7 @@ def published() -> list[Evidence]:
     ]
     for own in (False, True):
         found += _transfer_by_method(own)
-    return found + _broad_data() + _covered() + _gains_by_kind(survey) + _teacher()
+    return found + _general_reasoner() + _covered() + _gains_by_kind(survey) + _teacher()
 
 
 def mean_gains() -> pd.DataFrame:
@@ -221,7 +222,7 @@ def _transfer_by_method(own: bool) -> list[Evidence]:
     return from_table(counted, _other_by_method(rl, sft) | _non_by_method(rl, sft) | _prediction(errors))
 
 
-def _broad_data() -> list[Evidence]:
+def _general_reasoner() -> list[Evidence]:
     """P5: the two General-Reasoner models on the four benchmarks of each group."""
     scores = reported.table("scores").pivot(index=["group", "benchmark"], columns="model", values="score")
     rl, sft = (scores[f"General-Reasoner-Qwen3-14B ({method})"] for method in ("RL", "SFT"))

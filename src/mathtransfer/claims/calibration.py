@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from mathtransfer.claims import intervals, ledger
+from mathtransfer.claims import criteria, intervals
 from mathtransfer.claims.intervals import LEVEL, Array, BySeed, Estimate
+from mathtransfer.claims.ledger import Evidence
 
 _DRAWS = 1000
 _GRID = 12  # sizes of effect that are tried on the way to the smallest that is seen
@@ -41,7 +42,7 @@ def _redraw(estimate: Estimate, truth: float, rng: np.random.Generator) -> Estim
     return partial(method, *_REDRAWS[method](*estimate.args, truth=truth, rng=rng), **estimate.keywords)
 
 
-def coverage(evidence: list[ledger.Evidence], draws: int = _DRAWS, seed: int = 0) -> pd.DataFrame:
+def coverage(evidence: list[Evidence], draws: int = _DRAWS, seed: int = 0) -> pd.DataFrame:
     """How often 95% intervals cover the truth, for every estimate with an interval, at its criterion's threshold.
 
     Returns:
@@ -50,7 +51,7 @@ def coverage(evidence: list[ledger.Evidence], draws: int = _DRAWS, seed: int = 0
     rng = np.random.default_rng(seed)
     rows = []
     for name, estimate, run in evidence:
-        truth = ledger.criterion_of(name)[1].threshold
+        truth = criteria.criterion_of(name)[1].threshold
         if _redraw(estimate, truth, rng) is None:
             continue
         ends = (_redraw(estimate, truth, rng)(level=LEVEL)[1:] for _ in range(draws))
@@ -59,7 +60,7 @@ def coverage(evidence: list[ledger.Evidence], draws: int = _DRAWS, seed: int = 0
     return pd.DataFrame(rows, columns=["statistic", "run", "method", "coverage", "stderr"])
 
 
-def false_verdicts(evidence: list[ledger.Evidence], draws: int = _DRAWS, seed: int = 0) -> pd.DataFrame:
+def false_verdicts(evidence: list[Evidence], draws: int = _DRAWS, seed: int = 0) -> pd.DataFrame:
     """How often a claim gets a verdict if each of its statistics is at its threshold, where neither verdict is right.
 
     Statistics are drawn as if independent. Claims that rest on a count alone are left out.
@@ -70,7 +71,7 @@ def false_verdicts(evidence: list[ledger.Evidence], draws: int = _DRAWS, seed: i
     rng = np.random.default_rng(seed)
     by_claim: dict[str, list] = {}
     for name, estimate, _ in evidence:
-        claim, criterion = ledger.criterion_of(name)
+        claim, criterion = criteria.criterion_of(name)
         by_claim.setdefault(claim, []).append((criterion, estimate))
     rows = []
     for claim, own in by_claim.items():
@@ -78,22 +79,22 @@ def false_verdicts(evidence: list[ledger.Evidence], draws: int = _DRAWS, seed: i
         if not drawn:
             continue
         said = [_claim_verdict(drawn, rng) for _ in range(draws)]
-        rows.append((claim, len(drawn), *(100 * np.mean([v == name for v in said]) for name in ledger.VERDICTS)))
-    return pd.DataFrame(rows, columns=["claim", "statistics", *ledger.VERDICTS])
+        rows.append((claim, len(drawn), *(100 * np.mean([v == name for v in said]) for name in criteria.VERDICTS)))
+    return pd.DataFrame(rows, columns=["claim", "statistics", *criteria.VERDICTS])
 
 
-def _claim_verdict(own: list[tuple[ledger.Criterion, Estimate]], rng: np.random.Generator) -> str:
+def _claim_verdict(own: list[tuple[criteria.Criterion, Estimate]], rng: np.random.Generator) -> str:
     edges = [_edge(criterion) for criterion, _ in own]
     fresh = [_redraw(estimate, edge, rng) for (_, estimate), edge in zip(own, edges, strict=True)]
-    return ledger.combine([ledger.verdict(c, e, len(own)) for (c, _), e in zip(own, fresh, strict=True)])
+    return criteria.combine([criteria.verdict(c, e, len(own)) for (c, _), e in zip(own, fresh, strict=True)])
 
 
-def _edge(criterion: ledger.Criterion) -> float:
+def _edge(criterion: criteria.Criterion) -> float:
     """The truth at which neither verdict is right: the threshold, or the margin's end if the claim is about little."""
     return criterion.high if criterion.side == "within" else criterion.threshold
 
 
-def detectable(evidence: list[ledger.Evidence], draws: int = 200, seed: int = 0) -> pd.DataFrame:
+def detectable(evidence: list[Evidence], draws: int = 200, seed: int = 0) -> pd.DataFrame:
     """The smallest true effect at which a statistic's criterion holds in `POWER` percent of studies like these.
 
     Effects are tried at multiples of the interval's own half width, as differences from the threshold or, if ratios are
@@ -104,7 +105,7 @@ def detectable(evidence: list[ledger.Evidence], draws: int = 200, seed: int = 0)
     """
     rows = []
     for name, estimate, _ in evidence:
-        claim, criterion = ledger.criterion_of(name)
+        claim, criterion = criteria.criterion_of(name)
         rng = np.random.default_rng(seed)
         if criterion.side == "within" or _redraw(estimate, criterion.threshold, rng) is None:
             continue
@@ -116,7 +117,7 @@ def detectable(evidence: list[ledger.Evidence], draws: int = 200, seed: int = 0)
     return pd.DataFrame(rows, columns=["claim", "statistic", "threshold", "value", "detectable"])
 
 
-def _effects(criterion: ledger.Criterion, low: float, high: float) -> list[float]:
+def _effects(criterion: criteria.Criterion, low: float, high: float) -> list[float]:
     """True values beyond the threshold, on the side that the claim needs, by growing distance."""
     sign = 1 if criterion.side == "above" else -1
     steps = np.linspace(0.5, 3.0, _GRID)
@@ -126,7 +127,7 @@ def _effects(criterion: ledger.Criterion, low: float, high: float) -> list[float
 
 
 def _power(
-    criterion: ledger.Criterion, estimate: Estimate, truth: float, draws: int, rng: np.random.Generator
+    criterion: criteria.Criterion, estimate: Estimate, truth: float, draws: int, rng: np.random.Generator
 ) -> float:
     held = [criterion.holds(*_redraw(estimate, truth, rng)(level=LEVEL)[1:]) for _ in range(draws)]
     return 100 * float(np.mean(held))

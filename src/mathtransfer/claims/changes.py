@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 
 from mathtransfer.claims import ledger
+from mathtransfer.claims.criteria import LAYERS
 
 
 def changes(evidence: pd.DataFrame) -> pd.DataFrame:
@@ -27,7 +28,7 @@ def changes(evidence: pd.DataFrame) -> pd.DataFrame:
     for change in yaml.safe_load((Path(__file__).parent / "changes.yaml").read_text()):
         for claim in change["claims"]:
             before = change["before"].get(claim, change["before"])
-            if claim not in now.index or not set(before) <= set(ledger.LAYERS):
+            if claim not in now.index or not set(before) <= set(LAYERS):
                 raise ValueError(f"changes.yaml: no verdicts before of {claim}, or no such claim")
             texts = [change[name] for name in ("was", "is", "why")]
             rows += [

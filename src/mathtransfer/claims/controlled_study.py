@@ -84,7 +84,7 @@ def _unevenness(gains: list[Estimate]) -> dict[str, Estimate]:
 
 def published() -> list[Evidence]:
     """S1 to S6 and S9 from Tables 9 to 11."""
-    return [*from_gains(reported.gains(), "Tables 9 to 11"), *_by_benchmark(), *_balance()]
+    return [*from_gains(reported.gains(), "Tables 9 to 11"), *_by_benchmark(), *_against_sft()]
 
 
 def from_gains(gains: pd.DataFrame, where: str) -> list[Evidence]:
@@ -140,7 +140,7 @@ def _item_gains(model: str, group: str) -> list[Estimate]:
     return [partial(normal_interval, value, error) for value, error in zip(gain, stderr, strict=True)]
 
 
-def _balance() -> list[Evidence]:
+def _against_sft() -> list[Evidence]:
     """S6: against the two SFT models of Table 1."""
     gains = reported.gains().pivot(index=["group", "benchmark"], columns="model", values="gain")
     leads = [(gains[RL_14B] - gains[model]).to_numpy() for model in SFT_14B]

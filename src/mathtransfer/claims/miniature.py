@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mathtransfer.claims import ablation, controlled_study, transfer
+from mathtransfer.claims import controlled_study, transfer
 from mathtransfer.claims import latent_drift as latent
 from mathtransfer.claims import token_drift as tokens
 from mathtransfer.claims.controlled_study import Tuned
@@ -16,7 +16,6 @@ from mathtransfer.claims.intervals import (
     Array,
     BySeed,
     by_seed_interval,
-    geometric_interval,
     normal_interval,
     ratio_by_seed,
     resample_questions,
@@ -199,46 +198,3 @@ def _mean_and_variance(shifts: pd.DataFrame, metric: str, *columns: str) -> tupl
     """The mean over benchmarks in every run, and its variance: each benchmark has questions of its own."""
     runs = shifts[shifts["metric"] == metric].groupby(["setting", "seed", *columns])
     return runs["value"].mean(), runs["stderr"].agg(lambda errors: (errors**2).sum(skipna=False) / len(errors) ** 2)
-
-
-# --- A3, A5: the training logs
-
-
-def _gradient_indicators(log: pd.DataFrame) -> pd.Series:
-    """What Table 7 tells of one run's gradient norms; the paper gives no formulas, so these are ours.
-
-    Args:
-        log: one row a step, `gradient_norm`.
-
-    Returns:
-        `total_grad`, the sum over steps; `late_var`, the variance over the last quarter; `oscillation`, the mean
-        absolute change from step to step.
-    """
-    norm = log["gradient_norm"]
-    late = norm.iloc[-len(norm) // 4 :]
-    return pd.Series({"total_grad": norm.sum(), "late_var": late.var(), "oscillation": norm.diff().abs().mean()})
-
-
-def training(logs: pd.DataFrame, where: str) -> list[Evidence]:
-    """A3 and A5 with intervals over training seeds, seed by seed.
-
-    The two settings take different numbers of updates, so indicators are over the steps that both have.
-
-    Args:
-        logs: `setting, seed, step, gradient_norm, response_length` of every run.
-        where: what the logs are from.
-    """
-    steps = int(logs.groupby("setting")["step"].max().min())
-    both = logs[logs["step"] <= steps].sort_values("step").groupby(["setting", "seed"])
-    indicators = both[["gradient_norm"]].apply(_gradient_indicators)
-    ratios = indicators.loc[_RL] / indicators.loc[_SFT]
-    lengths = logs[logs["setting"] == _RL].sort_values("step").groupby("seed")["response_length"]
-    longer = lengths.agg(
-        lambda column: column.iloc[-len(column) // 4 :].mean() / column.iloc[: len(column) // 4].mean()
-    )
-    over = {name: partial(geometric_interval, ratios[name]) for name in ratios}
-    return from_table(
-        where,
-        ablation.lengthening(partial(geometric_interval, longer))
-        | ablation.gradient_norms(over["total_grad"], over["late_var"], over["oscillation"]),
-    )

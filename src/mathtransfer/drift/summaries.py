@@ -77,16 +77,14 @@ def shift_evenness(drift: pd.DataFrame) -> pd.Series:
     lay anywhere in a text of that length. Thus a short text, or one with few shifts, is not taken for a concentrated
     one. Texts of fewer than ten tokens or fewer than two shifted ones are left out.
     """
-    shifted = drift["rank_shift"] != 0
-    counts = shifted.groupby(drift["text"]).transform("sum")
+    counts = (drift["rank_shift"] != 0).groupby(drift["text"]).transform("sum")
     long = drift[(drift["length"] >= 10) & (counts >= 2)]
     tenth = (10 * long["position"] // long["length"]).rename("tenth")
-    cells = shifted[long.index].groupby([long["text"], tenth]).agg(["sum", "size"])
+    cells = (long["rank_shift"] != 0).groupby([long["text"], tenth]).agg(["sum", "size"])
     of_text = cells.groupby("text")[["sum", "size"]].transform("sum")
     # A tenth holds none of m shifted tokens among n with probability C(n - its size, m) / C(n, m).
-    none = np.exp(
-        _log_ways(of_text["size"] - cells["size"], of_text["sum"]) - _log_ways(of_text["size"], of_text["sum"])
-    )
+    n, m = of_text["size"], of_text["sum"]
+    none = np.exp(_log_ways(n - cells["size"], m) - _log_ways(n, m))
     sums = cells.assign(held=cells["sum"] > 0, expected=1 - none).groupby("text")[["held", "expected"]].sum()
     return 100.0 * sums["held"] / sums["expected"]
 

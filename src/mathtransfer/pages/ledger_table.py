@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from mathtransfer.claims.ledger import criterion_of
+from mathtransfer.claims.criteria import criterion_of
 from mathtransfer.pages.templating import fill
 
 _WIDTH = 120  # of an interval's picture, pixels
