@@ -139,3 +139,15 @@ def open_offline(browser):
         assert page.evaluate("window.broken") is None
         page.close()
     assert not outside and not errors
+
+
+@pytest.fixture
+def show(open_offline, tmp_path):
+    """Opens a page with nothing but these elements."""
+
+    def shown(*elements: str, width: int = 800):
+        path = tmp_path / "page.html"
+        path.write_text(f'<!doctype html><html><head><meta charset="utf-8"></head><body>{"<hr>".join(elements)}</body>')
+        return open_offline(path, width)
+
+    return shown
