@@ -263,7 +263,7 @@ def test_make_survey_gives_the_evaluation_what_it_takes(tmp_path):
     """The models' settings and one's own reach papermill, all of them parameters of the notebook."""
     (tmp_path / "own.yaml").write_text("n: 20\nengine_options: {tensor_parallel_size: 2}\n")
     asked = f"models={STUDY[0]};{STUDY[1]}"
-    command = ["snakemake", "survey", "--dry-run", "-p", "--nolock", "--config", asked]
+    command = ["snakemake", "survey", "--dry-run", "--forceall", "-p", "--nolock", "--config", asked]
     done = run([*command, f"settings={tmp_path / 'own.yaml'}"])
     assert done.returncode == 0, done.stderr[-2000:]
     values = [json.loads(found) for found in re.findall(r"-y '({.*?})' 2>", done.stdout + done.stderr)]

@@ -1,6 +1,7 @@
 """Every statistic has one definition, under a name that a search finds, and says the same on every layer."""
 
 import ast
+import json
 import math
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_statistics_are_keys_of_literal_dictionaries_and_no_code_builds_names():
 
 def test_no_chapter_defines_a_statistic():
     for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
-        cells = [cell for cell in yaml.safe_load(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
         code = "\n".join("".join(cell["source"]) for cell in cells)
         assert not [name for name in NAMES if name in code], path.name
 
