@@ -101,7 +101,7 @@ rule studied:
         list(RUN_PAGES.values()),
 
 
-# The authors' released generations, where the user has them; without them their chapter reads recorded results.
+# The authors' released generations, if the user has them; without them their chapter reads recorded results.
 DATA_ROOT = config.get("data_root", "data")
 RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.suffix in (".json", ".jsonl")]
 RECORDED = "results/released_generations.csv"

@@ -108,7 +108,7 @@ def base():
 
 @pytest.fixture(scope="session")
 def isolated():
-    """Skips where the machine cannot isolate a program."""
+    """Skips if the machine cannot isolate a program."""
     from mathtransfer.benchmarks import sandbox
 
     try:

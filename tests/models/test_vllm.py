@@ -25,7 +25,7 @@ EXAMPLES = questions.SUITES / "paper" / "examples"
 GREEDY = engines.Decoding(96)
 SAMPLED = engines.Decoding(24, temperature=1.0)
 # How many completions must agree, how far log-probabilities of tokens may be apart (nats), and for which share of them.
-# In bfloat16 the engines round hidden states in different places: where two tokens are nearly as likely, one completion
+# In bfloat16 the engines round hidden states in different places: if two tokens are nearly as likely, one completion
 # in a hundred parts, and one token in a thousand is a little farther apart, on this processor; others differ somewhat.
 TOLERANCES = {"float32": (0.99, 1e-3, 1.0), "bfloat16": (0.97, 0.05, 0.99)}
 OPTIONS = {"enforce_eager": True, "kv_cache_memory_bytes": 2**26, "block_size": 32}
@@ -172,7 +172,7 @@ def test_the_budget_cuts_and_a_cached_prefix_changes_nothing(both, prompts):
 @needs_vllm
 @only_float32
 def test_the_checkpoint_says_what_ends_a_text(both, prompts, monkeypatch):
-    """Where that is not the tokenizer's end, a text goes on behind it."""
+    """If that is not the tokenizer's end, a text goes on behind it."""
     plain, vllm, _ = both
     word = plain.tokenizer.convert_tokens_to_ids("=")
     monkeypatch.setattr(plain.model.generation_config, "eos_token_id", [word])
@@ -276,7 +276,7 @@ def test_the_suite_paper_runs_whole(by_transformers):
 @needs_vllm
 @pytest.mark.slow
 def test_the_suite_paper_is_answered_alike_by_both(by_transformers, longer_base, tmp_path):
-    """Where nothing is drawn, in every token."""
+    """Greedy completions agree in every token."""
     scores, samples = evaluated(longer_base, "vllm", tmp_path / "run", engine_options=OPTIONS)
     columns = ["task", "question", "sample"]
     both = samples.merge(by_transformers[1], on=columns, suffixes=("", "_plain"), validate="1:1")
