@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -63,10 +64,10 @@ def copy_repository(folder: Path) -> Path:
 MAKE_BOOK = ["make", "--no-print-directory", "-o", ".venv/installed", "book", "TIER=smoke"]
 
 
-def papermill(notebook: str, copy: Path, **parameters) -> list[str]:
+def papermill(notebook: str, copy: Path, kernel: str = "python3", **parameters) -> list[str]:
     """The command that runs a notebook and writes its executed copy."""
-    values = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-    return ["papermill", "-k", "python3", "--no-progress-bar", f"notebooks/{notebook}.ipynb", str(copy), *values]
+    command = ["papermill", "-k", kernel, "--no-progress-bar", f"notebooks/{notebook}.ipynb", str(copy)]
+    return [*command, "-y", json.dumps(parameters, default=str)]
 
 
 def kill_once(command: list[str], ready: Callable[[], bool], folder: Path = ROOT) -> None:

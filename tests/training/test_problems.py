@@ -1,7 +1,6 @@
 """One reader of problems: columns, origins, repeats, benchmarks; and the prompts that problems become."""
 
 import hashlib
-import json
 import os
 import random
 import string
@@ -11,6 +10,7 @@ import pandas as pd
 import pytest
 import tiny_recipes as tiny
 import yaml
+from problem_rows import ROWS, written
 
 from mathtransfer.benchmarks import pool
 from mathtransfer.benchmarks.grades import CORRECT
@@ -20,17 +20,7 @@ from mathtransfer.models.prompting import ChatFormat
 from mathtransfer.training.problems import ask, read_problems, training_rows
 from mathtransfer.training.reward import grader
 
-ROWS = [
-    {"problem": "What is $1+1$?", "answer": "2", "level": 1},
-    {"problem": "What is $\\frac{1}{4}+\\frac{1}{4}$?", "answer": "\\frac{1}{2}", "level": 1},
-    {"question": "What is $2 \\cdot 3$?", "gt_answer": "6", "answer": "We multiply: 6", "level": 2},
-]
 ASKED = "Please reason step by step, and put your final answer within \\boxed{}."
-
-
-def written(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 # --- reading
