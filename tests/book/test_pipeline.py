@@ -180,7 +180,7 @@ def test_every_page_is_whole_offline(smoke_study, browser):
     html = smoke_study / "html"
     paths = [*html.glob("notebooks/*/*.html"), *html.glob("book/*.html"), html / "index.html"]
     assert len(paths) >= 12
-    pages, outside, errors = {path.name: browser.new_page() for path in paths}, {}, {}
+    pages, outside, errors = {str(path.relative_to(html)): browser.new_page() for path in paths}, {}, {}
     for path, (name, page) in zip(paths, pages.items(), strict=True):
         asked, logged = outside.setdefault(name, []), errors.setdefault(name, [])
         page.on("request", lambda r, to=asked: to.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
