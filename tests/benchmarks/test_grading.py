@@ -154,24 +154,28 @@ HOSTILE = {
 }
 
 
+# Boxed values, which `lenient` extracts and compares as `strict` does: it is asked for one more, "factorials", only.
+ALIKE = ["tower", "power", "sum", "long sum", "nested", "fractions"]
+
+
 @pytest.mark.slow
 def test_hostile_text_neither_hangs_nor_crashes(monkeypatch):
     """Each comes back with a status in its time, and the answers between them are graded as if nothing had happened."""
     monkeypatch.setitem(BENCHMARKS, "math500", dataclasses.replace(BENCHMARKS["math500"], seconds=1.0))
-    texts = [text for hostile in HOSTILE.values() for text in (hostile, "\\boxed{7}")]
-    table = pd.DataFrame({"response": texts}, dtype=object).assign(benchmark="math500", gold="7", thinks=False)
+    rows = [(name, text) for name, hostile in HOSTILE.items() for text in (hostile, "\\boxed{7}")]
+    table = pd.DataFrame(rows, columns=["name", "response"], dtype=object)
+    table = table.assign(benchmark="math500", gold="7", thinks=False)
     started = time.monotonic()
     pool.grade(table[1:2], READINGS)
     start = time.monotonic() - started  # of a grading process, on this machine and beside whatever else it does
-    started = time.monotonic()
-    graded = pool.grade(table, READINGS)
-    worst = 1.0 * len(HOSTILE) * len(READINGS)
-    killed = (graded[list(READINGS)] == NOT_GRADED).to_numpy().sum()
-    assert time.monotonic() - started < worst + 3 * start * (killed + 1)
-    for reading in READINGS:
-        assert (graded[reading][1::2] == CORRECT).all(), reading
-        assert (graded[reading][::2] != CORRECT).all(), reading
-    assert (graded[list(READINGS)] == NOT_GRADED).any(axis=None), "nothing here was hard"
+    asked = {("strict", "harness"): table, ("lenient",): table[~table["name"].isin(ALIKE)]}
+    for readings, texts in asked.items():
+        started = time.monotonic()
+        graded = pool.grade(texts, readings)[list(readings)]
+        seconds, killed = time.monotonic() - started, (graded == NOT_GRADED).to_numpy().sum()
+        assert seconds < 1.0 * len(texts) / 2 * len(readings) + 3 * start * (killed + 1)
+        assert (graded[1::2] == CORRECT).all(axis=None) and (graded[::2] != CORRECT).all(axis=None), readings
+        assert killed, "nothing here was hard"
 
 
 # --- the released responses themselves
