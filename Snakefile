@@ -4,6 +4,7 @@
 # package files that this notebook imports among its inputs, so that no page outlives the code that made it.
 
 import json
+import time
 from pathlib import Path
 
 import yaml
@@ -20,6 +21,7 @@ SIZE = TIERS[TIER]
 KERNEL = config.get("kernel", "python3")
 ROOT = f"_build/{TIER}"
 EXECUTED, EVIDENCE = f"{ROOT}/executed", f"{ROOT}/evidence"
+TASK_FILES = (".yaml", ".jsonl", ".py")
 FULL = "_build/full"  # evaluations of the real models, whatever the tier
 
 # Training runs by name: setting and seed.
@@ -31,10 +33,10 @@ TRAINED = {
 }
 BASE = SIZE["base"]
 BASE_FILES = sorted(map(str, (runs.PACKAGE / "miniature" / "base").glob("*"))) if BASE == "miniature" else []
-SUITE = [str(path) for path in Path("src/mathtransfer/benchmarks/suites", SIZE["evaluate"]["suite"]).glob("*.yaml")]
 # The page of a kind of run shows the run of this name; rejection sampling is shown with the base as its own teacher.
 EXAMPLE = max(TRAINED)
-SHOWN = [*((kind, EXAMPLE) for kind in ("train", "evaluate", "latent_drift", "token_drift", "report")), ("rejection", "base")]
+SHOWN = {kind: EXAMPLE for kind in ("train", "evaluate", "latent_drift", "token_drift", "report")} | {"rejection": "base"}
+RUN_PAGES = {f"notebooks/runs/{kind}": f"{EXECUTED}/runs/{kind}--{run}.ipynb" for kind, run in SHOWN.items()}
 
 
 def manifests(kind, names=TRAINED, root=ROOT):
@@ -45,6 +47,12 @@ def notebook(name):
     """A notebook and the package files behind it."""
     path = f"notebooks/{name}.ipynb"
     return [path, *map(str, runs.sources(Path(path)))]
+
+
+def suite(name):
+    """The task files of a suite, and the code and rows that they name themselves: no notebook imports these."""
+    files = [path for path in Path("src/mathtransfer/benchmarks/suites", name).rglob("*") if path.suffix in TASK_FILES]
+    return sorted(map(str, [*files, *Path("src/mathtransfer/benchmarks").glob("*.py")]))
 
 
 def touched(name):
@@ -91,16 +99,16 @@ STUDYING = [
 rule studied:
     input:
         [f"{EXECUTED}/chapters/{name}.ipynb" for name in STUDYING],
-        [f"{EXECUTED}/runs/{kind}--{run}.ipynb" for kind, run in SHOWN],
+        list(RUN_PAGES.values()),
 
 
-# The authors' released generations, where the user has them; without them their chapter reads recorded results.
+# The authors' released generations, if the user has them; without them their chapter reads recorded results.
 DATA_ROOT = config.get("data_root", "data")
 RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.suffix in (".json", ".jsonl")]
 RECORDED = "results/released_generations.csv"
 
 # Evaluations of the real models: recorded ones, and those that were run here.
-SUITE_PAPER = [str(path) for path in sorted(Path("src/mathtransfer/benchmarks/suites/paper").rglob("*.*l"))]  # YAML, JSON lines
+SUITE, SUITE_PAPER = suite(SIZE["evaluate"]["suite"]), suite("paper")
 SURVEYED = ["results/survey", f"{FULL}/runs/evaluate"]
 SURVEY_RUNS = [f"{run}/manifest.json" for folder in SURVEYED for run in runs.finished(folder)]
 MODELS = "config/models.yaml"
@@ -170,7 +178,7 @@ RUN_RULES = {
     "report": (
         ROOT,
         "report",
-        trained,
+        lambda run: [*SUITE, *trained(run)],
         lambda run: {
             "base": BASE,
             "tuned": model_folder(run),
@@ -219,7 +227,11 @@ CHAPTERS = {
         [f"{EVIDENCE}/released_generations.csv"],
         {"data_root": DATA_ROOT, "download": config.get("download", False), "recorded": RECORDED},
     ),
-    "miniature_world": ([*manifests("evaluate", ["base"])], [], {}),
+    "miniature_world": (
+        ["src/mathtransfer/miniature/base_candidates.csv", *manifests("evaluate", ["base"])],
+        [],
+        {},
+    ),
     "controlled_study": (
         [*manifests("evaluate", ["base", *TRAINED]), *manifests("train")],
         [f"{ROOT}/scores.csv", f"{EVIDENCE}/controlled_study.csv"],
@@ -233,7 +245,15 @@ CHAPTERS = {
         [f"{EVIDENCE}/survey.csv"],
         {"run_folders": SURVEYED, "models": MODELS},
     ),
-    "training_recipes": (["config/estimates.yaml", *map(str, sorted(Path("config/recipes").glob("*.yaml")))], [], {}),
+    "training_recipes": (
+        [
+            "config/estimates.yaml",
+            "src/mathtransfer/training/qwen3.csv",
+            *map(str, sorted(Path("config/recipes").glob("*.yaml"))),
+        ],
+        [],
+        {},
+    ),
 }
 CHAPTERS["ledger"] = (
     [table for _, tables, _ in CHAPTERS.values() for table in tables if table.startswith(EVIDENCE)],
@@ -271,25 +291,50 @@ for chapter, (needs, makes, own) in CHAPTERS.items():
             PAPERMILL
 
 
+# Source notebook -> the executed copy that its page shows; the book's extension reads this.
+PAGES = {f"notebooks/chapters/{name}": f"{EXECUTED}/chapters/{name}.ipynb" for name in CHAPTERS} | RUN_PAGES
+
+
 rule book:
     input:
-        chapters=[f"{EXECUTED}/chapters/{chapter}.ipynb" for chapter in CHAPTERS],
-        runs=[f"{EXECUTED}/runs/{kind}--{run}.ipynb" for kind, run in SHOWN],
+        executed=list(PAGES.values()),
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and path.suffix != ".pyc"],
         configuration=["_config.yml", "_toc.yml"],
     output:
         f"{SIZE['html']}/index.html",
     params:
-        executed=EXECUTED,
+        executed=json.dumps(PAGES),
         html=SIZE["html"],
     log:
         f"{ROOT}/logs/book.log",
     benchmark:
         f"{ROOT}/timings/book.tsv"
     shell:
-        "echo '  book: started'; SECONDS=0; jupyter-book config sphinx . > {log} 2>&1 && BOOK_EXECUTED={params.executed} PYTHONPATH=book/_ext${{PYTHONPATH:+:$PYTHONPATH}} "
+        "echo '  book: started'; SECONDS=0; jupyter-book config sphinx . > {log} 2>&1 && BOOK_EXECUTED={params.executed:q} PYTHONPATH=book/_ext${{PYTHONPATH:+:$PYTHONPATH}} "
         "sphinx-build -W -n --keep-going -b html -d {ROOT}/doctrees . {params.html} >> {log} 2>&1 "
         "|| (cat {log} >&2; exit 1) && echo \"  book: done in $SECONDS s\""
+
+
+# The study's chapters read every run of a kind, and the ledger all evidence.
+MADE = {Path(path) for needs, makes, _ in CHAPTERS.values() for path in [*needs, *makes] if path.startswith(f"{ROOT}/")}
+
+
+def left_over():
+    """Finished runs and evidence that no rule makes any more, as of a seed that has left the tier."""
+    kinds = {path.parent.parent for path in MADE if path.name == "manifest.json"}
+    finished = [path for kind in kinds for path in kind.glob("*/manifest.json")]
+    finished = [path for path in finished if path.parent.suffix not in (".partial", ".replaced")]
+    runs_left = [path.parent for path in finished if path not in MADE]
+    return [*runs_left, *(path for path in Path(EVIDENCE).glob("*.csv") if path not in MADE)]
+
+
+# They shall not enter pages and verdicts; they may have taken hours, so they are moved and not deleted.
+onstart:
+    for path in left_over():
+        aside = Path(ROOT, "set_aside", time.strftime("%Y-%m-%dT%H-%M-%S"), path.relative_to(ROOT))
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(aside)
+        print(f"  {path} is of no rule of this tier: moved to {aside}")
 
 
 onsuccess:
@@ -299,7 +344,8 @@ onsuccess:
         header, values = (line.split("\t") for line in path.read_text().splitlines()[:2])
         measured = dict(zip(header, values))
         rows.append(f"{part},{float(measured['s']):.1f},{measured['max_rss']}")
-    Path(ROOT, "timings.csv").write_text("\n".join(rows) + "\n")
-    if max(parts.values(), key=lambda path: path.stat().st_mtime).stem == "book":
+    if parts:  # a survey of the real models makes nothing of this tier
+        Path(ROOT, "timings.csv").write_text("\n".join(rows) + "\n")
+    if parts and max(parts.values(), key=lambda path: path.stat().st_mtime).stem == "book":
         print("\n".join(row.replace(",", "  ") for row in rows))
         print(f"The book: {SIZE['html']}/index.html")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -29,6 +30,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 os.environ["PYTHONPATH"] = str(ROOT / "src")
+# What `make -j2 test` tells a make that it starts itself; one that a test starts would warn of it.
+for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+    os.environ.pop(name, None)
 
 
 def run(command: list[str], folder: Path = ROOT, **kwargs) -> subprocess.CompletedProcess:
@@ -40,10 +44,16 @@ def _place(folder: Path) -> dict:
     return {"cwd": folder, "env": os.environ | {"PYTHONPATH": str(folder / "src")}}
 
 
+def list_files(*options: str) -> list[str]:
+    """Names of the repository's files, whoever owns the clone: git itself refuses that of another user."""
+    listed = run(["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", *options])
+    assert listed.returncode == 0, f"the tests need a git clone: {listed.stderr}"
+    return listed.stdout.strip("\0").split("\0")
+
+
 def copy_repository(folder: Path) -> Path:
     """The working tree, committed or not, in another folder: tests change files there and never in the tree itself."""
-    listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]).stdout
-    for name in listed.strip("\0").split("\0"):
+    for name in list_files("--cached", "--others", "--exclude-standard"):
         if (ROOT / name).is_file():  # and not deleted, if that is not committed yet
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
@@ -54,10 +64,10 @@ def copy_repository(folder: Path) -> Path:
 MAKE_BOOK = ["make", "--no-print-directory", "-o", ".venv/installed", "book", "TIER=smoke"]
 
 
-def papermill(notebook: str, copy: Path, **parameters) -> list[str]:
+def papermill(notebook: str, copy: Path, kernel: str = "python3", **parameters) -> list[str]:
     """The command that runs a notebook and writes its executed copy."""
-    values = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-    return ["papermill", "-k", "python3", "--no-progress-bar", f"notebooks/{notebook}.ipynb", str(copy), *values]
+    command = ["papermill", "-k", kernel, "--no-progress-bar", f"notebooks/{notebook}.ipynb", str(copy)]
+    return [*command, "-y", json.dumps(parameters, default=str)]
 
 
 def kill_once(command: list[str], ready: Callable[[], bool], folder: Path = ROOT) -> None:
@@ -65,9 +75,10 @@ def kill_once(command: list[str], ready: Callable[[], bool], folder: Path = ROOT
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, start_new_session=True, **silent, **_place(folder))
     deadline = time.monotonic() + 120
-    while not ready() and process.poll() is None and time.monotonic() < deadline:
+    while not (is_ready := ready()) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert process.poll() is None, "the command ended before it was to be killed"
+    assert is_ready, "the command was not ready to be killed in time"
     killed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for part in killed:
         part.kill()
@@ -98,7 +109,7 @@ def base():
 
 @pytest.fixture(scope="session")
 def isolated():
-    """Skips where the machine cannot isolate a program."""
+    """Skips if the machine cannot isolate a program."""
     from mathtransfer.benchmarks import sandbox
 
     try:
@@ -139,3 +150,15 @@ def open_offline(browser):
         assert page.evaluate("window.broken") is None
         page.close()
     assert not outside and not errors
+
+
+@pytest.fixture
+def show(open_offline, tmp_path):
+    """Opens a page with nothing but these elements."""
+
+    def shown(*elements: str, width: int = 800):
+        path = tmp_path / "page.html"
+        path.write_text(f'<!doctype html><html><head><meta charset="utf-8"></head><body>{"<hr>".join(elements)}</body>')
+        return open_offline(path, width)
+
+    return shown

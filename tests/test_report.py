@@ -563,17 +563,12 @@ def test_a_report_is_replaced_once_the_next_is_whole(tmp_path, pair, prompts, ma
 # --- the page
 
 
-@pytest.fixture
-def show(open_offline):
-    return lambda folder: open_offline(folder / "report.html")
-
-
 def headings(page) -> list[str]:
     return page.locator("h2").all_inner_texts()
 
 
-def test_the_page_needs_no_network(made, show):
-    data, page = read(made), show(made)
+def test_the_page_needs_no_network(made, open_offline):
+    data, page = read(made), open_offline(made / "report.html")
     page.locator(".vega-embed svg").nth(4).wait_for()
     assert page.locator(".vega-embed svg").count() == page.locator(".chart").count() == 5
     for chart in page.locator(".vega-embed svg").all():
@@ -587,7 +582,7 @@ def test_the_page_needs_no_network(made, show):
     assert page.evaluate("document.documentElement.scrollWidth") == 380  # wide charts scroll for themselves
 
 
-def test_hostile_names_and_texts(tmp_path, show):
+def test_hostile_names_and_texts(tmp_path, open_offline):
     words = dict.fromkeys([*HOSTILE, *(f"w{i}" for i in range(9)), "<eos>", "<unk>"])
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("|", "removed")
@@ -601,7 +596,7 @@ def test_hostile_names_and_texts(tmp_path, show):
     table = pd.read_parquet(tmp_path / "out" / "tokens.parquet")
     assert set(HOSTILE) <= {piece.strip(" ") for piece in table["piece"]}
 
-    page = show(tmp_path / "out")
+    page = open_offline(tmp_path / "out" / "report.html")
     page.locator(".vega-embed svg").nth(4).wait_for()
     assert page.locator("img").count() == 0
     assert folders[0] in page.locator("h1").inner_text() and page.title() == folders[1]

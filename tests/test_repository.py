@@ -2,28 +2,30 @@
 
 import importlib.util
 import json
+import os
 import re
 import tomllib
 from importlib.metadata import requires, version
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, copy_repository, list_files, run
 from packaging.requirements import Requirement
 
 from mathtransfer import runs
 from mathtransfer.claims import criteria
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 
 
 def test_environment_is_in_step_with_pyproject():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
-    wanted = PYPROJECT["dependencies"] + PYPROJECT["optional-dependencies"]["book"]
+    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["book"]
     assert sorted(pip) == sorted([*wanted, "--no-deps -e ."])
-    assert f"python{PYPROJECT['requires-python']}" in conda
+    assert f"python{PROJECT['requires-python']}" in conda
 
 
 def locked(lock: str) -> set[str]:
@@ -34,8 +36,8 @@ def locked(lock: str) -> set[str]:
 
 
 def test_lock_has_exact_versions_of_everything():
-    extras = PYPROJECT["optional-dependencies"]
-    wanted = PYPROJECT["dependencies"] + extras["book"] + extras["dev"]
+    extras = PROJECT["optional-dependencies"]
+    wanted = PROJECT["dependencies"] + extras["book"] + extras["dev"]
     names = {re.match(r"[A-Za-z0-9_.-]+", entry)[0].lower().replace("_", "-") for entry in wanted} - {"mathtransfer"}
     assert names <= locked("requirements.lock")
 
@@ -91,5 +93,24 @@ def test_no_output_path_of_a_machine_in_what_ships():
     assert weights.stat().st_size <= 8 * 2**20
 
 
-def test_package_data_is_found():
-    assert (runs.PACKAGE / "claims" / "claims.yaml").is_file() and (runs.PACKAGE / "paper" / "scores.csv").is_file()
+def test_every_file_of_the_package_is_installed_with_it():
+    """A file that is no code comes along if a pattern of package-data matches it."""
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["mathtransfer"]
+    matched = {path for pattern in patterns for path in runs.PACKAGE.glob(pattern)}
+    data = {ROOT / name for name in list_files("src/mathtransfer") if not name.endswith(".py")}
+    assert data and not data - matched
+
+
+def test_make_base_replaces_the_base_after_make_clean(tmp_path):
+    """Here a program of papermill's name writes the run folder, without the quarter of an hour of training."""
+    folder = copy_repository(tmp_path / "copy")
+    papermill = tmp_path / "papermill"
+    papermill.write_text(
+        "#!/bin/sh\nmkdir _build/pretrain && touch _build/pretrain/new _build/pretrain/identity.json\n"
+    )
+    papermill.chmod(0o755)
+    own = {"env": os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}}
+    for target in ("clean", "base"):
+        done = run(["make", "-o", ".venv/installed", target], folder, **own)
+        assert done.returncode == 0, done.stderr
+    assert [path.name for path in (folder / "src/mathtransfer/miniature/base").iterdir()] == ["new"]

@@ -17,7 +17,6 @@ import torch
 from conftest import ROOT
 
 from mathtransfer import runs
-from mathtransfer.models import checkpoints
 
 BASE = "a" * 16
 FORK = multiprocessing.get_context("fork")
@@ -339,32 +338,6 @@ def test_templates_are_sources_of_what_fills_them():
     templates = set((runs.PACKAGE / "pages" / "templates").glob("*.*"))
     assert templates and templates <= set(runs.sources(chapters / "token_drift.ipynb"))
     assert not templates & set(runs.sources(chapters / "controlled_study.ipynb"))
-
-
-@pytest.fixture
-def copied_base(tmp_path):
-    return shutil.copytree(checkpoints.resolve("miniature"), tmp_path / "model")
-
-
-def test_model_folders_are_checked(copied_base):
-    checkpoints.load_model(str(copied_base))
-    (copied_base / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="has no weights"):
-        checkpoints.load_model(str(copied_base))
-    (copied_base / "config.json").unlink()
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        checkpoints.load_model(str(copied_base))
-    with pytest.raises(FileNotFoundError, match="no model folder"):
-        checkpoints.load_model(str(copied_base / "elsewhere"))
-
-
-def test_fingerprint_is_of_the_weights(copied_base, monkeypatch):
-    assert checkpoints.fingerprint(str(copied_base)) == checkpoints.fingerprint("miniature")
-    weights = copied_base / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    assert checkpoints.fingerprint(str(copied_base)) != checkpoints.fingerprint("miniature")
-    monkeypatch.setattr(checkpoints.hub, "resolve_commit", lambda repo, revision: f"commit of {revision}")
-    assert checkpoints.fingerprint("owner/name", "abc") == "owner/name@commit of abc"
 
 
 def test_a_slash_at_the_end_of_a_folder_changes_nothing(tmp_path):

@@ -1,8 +1,9 @@
 """Sphinx extension: pages show executed notebooks, and the built book asks nothing of the network.
 
-Source notebooks carry no outputs. When Sphinx reads `notebooks/chapters/x.ipynb` it gets the executed copy from the
-folder that the environment variable BOOK_EXECUTED names, so page paths, source links and launch buttons name the source
-notebook. A run notebook is executed many times; its page shows the last copy, with the parameters it was given.
+Source notebooks carry no outputs. When Sphinx reads `notebooks/chapters/x.ipynb` it gets the executed copy that the
+environment variable BOOK_EXECUTED, a JSON object, has for `notebooks/chapters/x`, so page paths, source links and
+launch buttons name the source notebook. A run notebook is executed many times; its page shows the copy that the
+Snakefile chose, with the parameters it was given.
 """
 
 from __future__ import annotations
@@ -24,25 +25,16 @@ INJECTED = "injected-parameters"  # papermill's tag for the cell it adds
 VEGA_BUNDLE = "vega-bundle.js"
 
 
-def executed_copy(app: Sphinx, docname: str) -> Path | None:
-    """The path of the executed copy of a notebook page, or None if the page is no notebook."""
-    source = Path(app.srcdir, f"{docname}.ipynb")
-    if not source.is_file():
-        return None
-    folder = Path(app.srcdir, os.environ["BOOK_EXECUTED"], source.parent.name)
-    copies = sorted(folder.glob(f"{source.stem}--*.ipynb"))
-    return copies[-1] if copies else folder / source.name
-
-
 def show_executed_copy(app: Sphinx, docname: str, content: list[str]) -> None:
     """Replace the text of a source notebook by that of its executed copy; warn if that is missing or stale."""
-    copy = executed_copy(app, docname)
-    if copy is None:
+    if not Path(app.srcdir, f"{docname}.ipynb").is_file():
+        return  # a page of prose
+    copies = json.loads(os.environ["BOOK_EXECUTED"])
+    if docname not in copies:
+        LOGGER.warning("no executed copy of %s: expected a rule of the Snakefile that makes one", docname)
         return
+    copy = Path(app.srcdir, copies[docname])
     app.env.note_dependency(str(copy))
-    if not copy.is_file():
-        LOGGER.warning("no executed copy of %s: expected %s", docname, copy)
-        return
     source, executed = json.loads(content[0]), json.loads(copy.read_text())
     own = [cell for cell in executed["cells"] if INJECTED not in cell["metadata"].get("tags", [])]
     if [cell["source"] for cell in own] != [cell["source"] for cell in source["cells"]]:

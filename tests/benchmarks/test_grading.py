@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import random
-import re
 import subprocess
 import sys
 import time
@@ -17,99 +15,7 @@ from mathtransfer.benchmarks import pool
 from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, NOT_GRADED, READINGS, WRONG
 from mathtransfer.benchmarks.pool import BENCHMARKS
 from mathtransfer.benchmarks.regrading import regrade
-from mathtransfer.models import thinking
-from mathtransfer.paper import endings, released
-
-# --- what the text tells
-
-
-@pytest.mark.parametrize(
-    ("response", "thinks", "expected"),
-    [
-        ("plain", False, ("", "plain", False)),
-        ("a thought</think>the answer", True, ("a thought", "the answer", False)),
-        ("one</think>two</think>three", True, ("one</think>two", "three", False)),
-        ("still thinking", True, ("still thinking", "", True)),
-        ("before<think>never closed", False, ("never closed", "before", True)),
-    ],
-)
-def test_thinking_is_split_off(response, thinks, expected):
-    assert thinking.split_thinking(response, thinks) == expected
-
-
-def repeats_by_brute_force(text: str, least: int) -> bool:
-    for period in range(1, len(text) // 3 + 1):
-        unit, repeated = text[-period:], period
-        while repeated < len(text) and text[-repeated - 1] == unit[-1 - repeated % period]:
-            repeated += 1
-        if repeated >= max(3 * period, least):
-            return True
-    return False
-
-
-def loops_by_brute_force(text: str) -> bool:
-    tail = text[-endings._LOOP_TAIL :]
-    masked = re.sub(r"[0-9]+", "0", tail)
-    counts_on = len(tail) == endings._LOOP_TAIL and repeats_by_brute_force(masked, len(masked))
-    return repeats_by_brute_force(tail, 200) or counts_on
-
-
-LOOPS = [
-    "start " + "na" * 120,
-    "start" + "\n" * 500,
-    "a list\n" + "".join(f"- item {i}\n" for i in range(60)),
-    "once " + "I do not know what to do. " * 10 + "I do not",
-    "twice " + "x" * 90 + " and " + "x" * 90,
-    "short " + "ab" * 90,
-    "a counter " + "".join(f"[{i}] " for i in range(700)),
-    "".join(chr(97 + i * i % 26) for i in range(500)),
-    "",
-]
-
-
-@pytest.mark.parametrize("text", LOOPS)
-def test_loops_agree_with_brute_force(text):
-    assert endings.describe(text, False)["looping"] == loops_by_brute_force(text)
-
-
-def test_some_loop_and_some_do_not():
-    found = [endings.describe(text, False)["looping"] for text in LOOPS]
-    assert found == [True, True, False, True, False, False, True, True, False]
-
-
-WORDS = random.Random(0).choices(("even", "odd", "prime", "square", "small"), k=300)
-LONG = "".join(f"Number {i} is {word}, and {i * i} its square. " for i, word in enumerate(WORDS))
-
-
-@pytest.mark.parametrize(
-    ("response", "thinks", "truncated"),
-    [
-        ("A short answer without a full stop", False, False),
-        (LONG.rstrip(), False, False),
-        (LONG + "And then", False, True),
-        (LONG + "\\[ x = \\frac{1}{2}", False, True),
-        (LONG + "\\[ x = 1 \\]", False, False),
-        (LONG + "Enjoy! 😊", False, False),
-        ("Alright, I have this problem:\n\n**", False, True),
-        ("Let us see.\n\n**Understanding the ", False, True),
-        ("Let me read the problem again.\n\n", False, True),
-        ("All is **bold**", False, False),
-        (LONG + "na " * 500, False, True),
-        ("na " * 500, False, False),
-        ("thinking without an end.", True, True),
-        ("thought</think>Done.", True, False),
-    ],
-)
-def test_truncation(response, thinks, truncated):
-    assert endings.describe(response, thinks)["truncated"] == truncated
-
-
-def test_an_answer_inside_unfinished_thinking():
-    assert endings.describe("so \\boxed{3}, or is it", True)["answer_in_unfinished_think"]
-    assert endings.describe("The final answer is 3. Or is it", True)["answer_in_unfinished_think"]
-    assert not endings.describe("I make sure that my final answer fits", True)["answer_in_unfinished_think"]
-    assert not endings.describe("so \\boxed{3}</think>\\boxed{3}", True)["answer_in_unfinished_think"]
-
+from mathtransfer.paper import released
 
 # --- mathematics
 
@@ -248,24 +154,28 @@ HOSTILE = {
 }
 
 
+# Boxed values, which `lenient` extracts and compares as `strict` does: it is asked for one more, "factorials", only.
+ALIKE = ["tower", "power", "sum", "long sum", "nested", "fractions"]
+
+
 @pytest.mark.slow
 def test_hostile_text_neither_hangs_nor_crashes(monkeypatch):
     """Each comes back with a status in its time, and the answers between them are graded as if nothing had happened."""
     monkeypatch.setitem(BENCHMARKS, "math500", dataclasses.replace(BENCHMARKS["math500"], seconds=1.0))
-    texts = [text for hostile in HOSTILE.values() for text in (hostile, "\\boxed{7}")]
-    table = pd.DataFrame({"response": texts}, dtype=object).assign(benchmark="math500", gold="7", thinks=False)
+    rows = [(name, text) for name, hostile in HOSTILE.items() for text in (hostile, "\\boxed{7}")]
+    table = pd.DataFrame(rows, columns=["name", "response"], dtype=object)
+    table = table.assign(benchmark="math500", gold="7", thinks=False)
     started = time.monotonic()
     pool.grade(table[1:2], READINGS)
     start = time.monotonic() - started  # of a grading process, on this machine and beside whatever else it does
-    started = time.monotonic()
-    graded = pool.grade(table, READINGS)
-    worst = 1.0 * len(HOSTILE) * len(READINGS)
-    killed = (graded[list(READINGS)] == NOT_GRADED).to_numpy().sum()
-    assert time.monotonic() - started < worst + 3 * start * (killed + 1)
-    for reading in READINGS:
-        assert (graded[reading][1::2] == CORRECT).all(), reading
-        assert (graded[reading][::2] != CORRECT).all(), reading
-    assert (graded[list(READINGS)] == NOT_GRADED).any(axis=None), "nothing here was hard"
+    asked = {("strict", "harness"): table, ("lenient",): table[~table["name"].isin(ALIKE)]}
+    for readings, texts in asked.items():
+        started = time.monotonic()
+        graded = pool.grade(texts, readings)[list(readings)]
+        seconds, killed = time.monotonic() - started, (graded == NOT_GRADED).to_numpy().sum()
+        assert seconds < 1.0 * len(texts) / 2 * len(readings) + 3 * start * (killed + 1)
+        assert (graded[1::2] == CORRECT).all(axis=None) and (graded[::2] != CORRECT).all(axis=None), readings
+        assert killed, "nothing here was hard"
 
 
 @pytest.mark.slow

@@ -107,18 +107,21 @@ def test_input_that_is_not_read_and_output_that_is_not_text():
 
 
 def test_fork_bomb():
-    program = CONFINED + NAMED + "import time\n"
+    program = CONFINED + NAMED + f"import time\nPROCESSES = {sandbox._PROCESSES}\n"
     program += """
 for _ in range(9):  # 512 processes if nothing stops them
     try:
         os.fork()
     except OSError as error:
         refused = error.errno
-time.sleep(0.3)
-if os.getpid() == 1:
-    print(refused, sum(name.isdigit() for name in os.listdir("/proc")))
+if os.getpid() > 1:
+    time.sleep(600)  # ends with process 1
+processes, deadline = 0, time.monotonic() + 20  # one that is just made is counted before it is listed
+while processes < PROCESSES and time.monotonic() < deadline:
+    processes = sum(name.isdigit() for name in os.listdir("/proc"))
+print(refused, processes)
 """
-    result = run(program)
+    result = run(program, seconds=60)
     assert result.status == FINISHED
     assert result.stdout == f"{errno.EAGAIN} {sandbox._PROCESSES}\n"
 
@@ -374,25 +377,3 @@ print({line.split()[1] for line in open("/proc/self/status") if line.startswith(
 """
     kept = run(program).stdout.splitlines()
     assert kept == [f"True -1 {os.strerror(errno.ENOSPC)}", "{'0000000000000000'}"]
-
-
-# --- machines that cannot
-
-
-def test_a_machine_without_bubblewrap_is_refused(monkeypatch):
-    monkeypatch.setattr(os, "defpath", "/nowhere")
-    with pytest.raises(RuntimeError, match="install bubblewrap"):
-        sandbox.check_sandbox()
-
-
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        ("echo bwrap: No permissions to create new namespace >&2; exit 1", "No permissions"),
-        ("exit 0", "cannot isolate"),
-    ],
-)
-def test_a_machine_that_refuses_namespaces_is_refused(monkeypatch, command, words):
-    monkeypatch.setattr(sandbox, "_command", lambda *_: ["sh", "-c", command])
-    with pytest.raises(RuntimeError, match=words):
-        sandbox.check_sandbox()

@@ -6,10 +6,14 @@ without a network. All of it is in one file, so that one test process builds the
 
 import os
 import re
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import MAKE_BOOK, copy_repository, kill_once, papermill, run
 
 from mathtransfer import runs
@@ -48,32 +52,55 @@ def test_nothing_to_do_the_second_time(repository, smoke_study):
     assert planned(repository) == set()
 
 
-def test_touching_a_chapter_runs_that_chapter_only(repository):
+def test_a_touched_chapter_runs_alone_and_reads_what_the_rules_make(repository, smoke_study):
+    """A run of a seed that the tier has not, and evidence of a chapter that is gone, are moved out of its way."""
+    drift, evidence = smoke_study / "runs" / "token_drift", smoke_study / "evidence"
+    recorded, rules_make = (evidence / "token_drift.csv").read_bytes(), {path.name for path in drift.iterdir()}
+    shutil.copytree(drift / "on-policy-RL--1", drift / "on-policy-RL--2")
+    shifts = pd.read_csv(drift / "on-policy-RL--2" / "shifts.csv")
+    shifts.assign(seed=2, value=3 * shifts["value"]).to_csv(drift / "on-policy-RL--2" / "shifts.csv", index=False)
+    shutil.copy(evidence / "token_drift.csv", evidence / "gone.csv")
     (repository / "notebooks" / "chapters" / "token_drift.ipynb").touch()
     done = run(MAKE_BOOK, repository)
     assert done.returncode == 0, done.stdout[-2000:]
     started = {line.split()[0].rstrip(":") for line in done.stdout.splitlines() if line.endswith(": started")}
     assert started == {"chapter_token_drift", "book"}
+    assert (evidence / "token_drift.csv").read_bytes() == recorded
+    assert {path.name for path in drift.iterdir()} == rules_make and not (evidence / "gone.csv").exists()
+    assert list(smoke_study.glob("set_aside/*/evidence/gone.csv"))
+    assert list(smoke_study.glob("set_aside/*/runs/token_drift/on-policy-RL--2/manifest.json"))
+
+
+SUITES = "benchmarks/suites"
 
 
 @pytest.mark.parametrize(
-    ("file", "runs_again", "does_not"),
+    ("files", "runs_again", "does_not"),
     [
         (
-            "training/objective.py",
+            ["training/objective.py"],
             {"train", "evaluate", "latent_drift", "token_drift", "chapter_ledger", "book"},
             set(),
         ),
-        ("drift/latent.py", {"latent_drift", "chapter_latent_drift"}, {"train", "evaluate", "token_drift"}),
-        ("pages/charts.py", {"chapter_controlled_study"}, set()),
+        (["drift/latent.py"], {"latent_drift", "chapter_latent_drift"}, {"train", "evaluate", "token_drift"}),
+        (["pages/charts.py"], {"chapter_controlled_study"}, set()),
+        ([f"{SUITES}/miniature/tasks.py"], {"evaluate", "report"}, {"train", "rejection"}),
+        (
+            [f"{SUITES}/paper/tasks.py", "miniature/base_candidates.csv", "training/qwen3.csv"],
+            {"chapter_paper_suite", "chapter_miniature_world", "chapter_training_recipes"},
+            {"train", "evaluate"},
+        ),
     ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_changing_code_runs_what_depends_on_it(repository, file, runs_again, does_not):
-    path = repository / "src" / "mathtransfer" / file
-    text = path.read_text()
-    path.write_text(text + "\n# changed\n")
+def test_changing_a_file_runs_what_depends_on_it(repository, files, runs_again, does_not):
+    texts = {repository / "src" / "mathtransfer" / file: "" for file in files}
+    for path in texts:
+        texts[path] = path.read_text()
+        path.write_text(texts[path] + "\n# changed\n")
     jobs = planned(repository)
-    path.write_text(text)  # Snakemake compares by content what is as small as this
+    for path, text in texts.items():
+        path.write_text(text)  # Snakemake compares by content what is as small as this
     assert runs_again <= jobs
     assert not does_not & jobs
 
@@ -82,6 +109,19 @@ def test_an_unknown_tier_is_refused():
     done = run(["snakemake", "--cores", "1", "--config", "tier=medium", "--nolock", "--dry-run"])
     assert done.returncode != 0
     assert "unknown tier 'medium': expected one of mini, smoke" in done.stderr + done.stdout
+
+
+def test_a_survey_in_a_fresh_clone(tmp_path):
+    """It evaluates a model, here the miniature base in the place of a real one, and needs nothing of the tier."""
+    folder = copy_repository(tmp_path / "copy")
+    tiny = {"model": "miniature", "base": "miniature", "suite": "miniature", "groups": ["non"], "n": 2}
+    tiny |= {"engine": "transformers", "chat": False, "budget": None}
+    (folder / "own.yaml").write_text(yaml.safe_dump(tiny))
+    command = ["make", "-o", ".venv/installed", "survey", "MODELS=Qwen3-14B-Base", "SETTINGS=own.yaml"]
+    done = run(command, folder)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (folder / "_build/full/runs/evaluate/Qwen3-14B-Base/scores.csv").is_file()
+    assert not (folder / "_build/mini/timings.csv").exists()
 
 
 def test_a_second_make_says_so_and_a_kill_lets_it_go_on(tmp_path):
@@ -120,70 +160,65 @@ def test_a_killed_evaluation_goes_on_at_its_last_chunk(smoke_study, tmp_path):
     assert not (cut / runs.RESUME).exists()
 
 
-def test_two_runs_of_one_seed_give_the_same_tables(smoke_study, tmp_path):
-    """Evaluation and drift of one smoke model again, in new processes."""
-    name = next(path.name for path in sorted((smoke_study / "runs" / "train").iterdir()))
-    model = smoke_study / "runs" / "train" / name / "checkpoint"
-    evaluation = tmp_path / "evaluate"
-    common = {"model": model, "tier": "smoke"}
-    commands = {
-        "evaluate": {"n": 8, "batch_size": 64},
-        "latent_drift": {"n": 8, "evaluation": evaluation},
-        "token_drift": {"n": 3, "evaluation": evaluation},
-    }
-    for kind, own in commands.items():
-        done = run(papermill(f"runs/{kind}", tmp_path / f"{kind}.ipynb", out=tmp_path / kind, **common, **own))
+def test_two_runs_of_one_seed_give_the_same_tables(repository, tmp_path):
+    """Both drifts of one smoke model again, in new processes."""
+    study = Path("_build", "smoke", "runs")
+    name = "on-policy-RL--1"
+    common = {"model": study / "train" / name / "checkpoint", "evaluation": study / "evaluate" / name, "tier": "smoke"}
+    for kind, own in {"latent_drift": {"n": 8}, "token_drift": {"n": 3, "seed": 1}}.items():
+        command = papermill(f"runs/{kind}", tmp_path / f"{kind}.ipynb", out=tmp_path / kind, **common, **own)
+        done = run(command, repository)
         assert done.returncode == 0, done.stderr[-2000:]
-        for table in (tmp_path / kind).glob("*.csv"):
-            assert table.read_bytes() == (smoke_study / "runs" / kind / name / table.name).read_bytes()
+        tables = [table.name for table in (tmp_path / kind).glob("*.csv")]
+        assert tables
+        for table in tables:
+            assert (tmp_path / kind / table).read_bytes() == (repository / study / kind / name / table).read_bytes()
 
 
 def test_every_page_is_whole_offline(smoke_study, browser):
+    """No page asks the network for anything or logs an error, formulas are set, and charts drawn and described."""
     html = smoke_study / "html"
-    pages = [*html.glob("notebooks/*/*.html"), *html.glob("book/*.html"), html / "index.html"]
-    assert len(pages) >= 12
-    drawn = 0
-    for path in pages:
-        page = browser.new_page()
-        outside, errors = [], []
-        page.on(
-            "request", lambda r, seen=outside: seen.append(r.url) if not r.url.startswith(("file:", "data:")) else None
-        )
-        page.on("console", lambda m, seen=errors: seen.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda e, seen=errors: seen.append(str(e)))
+    paths = [*html.glob("notebooks/*/*.html"), *html.glob("book/*.html"), html / "index.html"]
+    assert len(paths) >= 12
+    pages, outside, errors = {str(path.relative_to(html)): browser.new_page() for path in paths}, {}, {}
+    for path, (name, page) in zip(paths, pages.items(), strict=True):
+        asked, logged = outside.setdefault(name, []), errors.setdefault(name, [])
+        page.on("request", lambda r, to=asked: to.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
+        page.on("console", lambda m, to=logged: to.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e, to=logged: to.append(str(e)))
         page.goto(path.as_uri())
-        page.wait_for_timeout(500)  # "networkidle" is sometimes never told of pages from files
+    page.wait_for_timeout(500)  # "networkidle" is sometimes never told of pages from files
+    drawn = 0
+    for name, page in pages.items():
         charts = page.locator('[id^="altair-viz"]')
-        if charts.count():
-            page.wait_for_function(
-                "() => [...document.querySelectorAll('[id^=altair-viz]')].every(d => d.querySelector('canvas, svg'))",
-                timeout=20_000,
-            )
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('[id^=altair-viz]')].every(d => d.querySelector('canvas, svg'))",
+            timeout=60_000,
+        )
+        labels = charts.locator("[role='graphics-document']").evaluate_all("all => all.map(n => n.ariaLabel)")
+        assert len(labels) == charts.count() and all(labels), f"{name} has a chart without a description: {labels}"
         drawn += charts.count()
         if page.locator(".math").count():
-            page.wait_for_selector("mjx-container", timeout=20_000)
-        assert not outside, f"{path.name} asks the network for {outside[:3]}"
-        assert not errors, f"{path.name} logs {errors[:3]}"
+            page.wait_for_selector("mjx-container", timeout=60_000)
+    for page in pages.values():
         page.close()
+    assert not {name: found[:3] for name, found in outside.items() if found}
+    assert not {name: found[:3] for name, found in errors.items() if found}
     assert drawn >= 10
-
-
-def test_charts_have_alternative_text(smoke_study, browser):
-    page = browser.new_page()
-    page.goto((smoke_study / "html/notebooks/chapters/controlled_study.html").as_uri())
-    page.wait_for_selector(".vega-embed canvas, .vega-embed svg")
-    labels = page.locator(".vega-embed [role='graphics-document'], .vega-embed canvas").evaluate_all(
-        "nodes => nodes.map(n => n.getAttribute('aria-label') || n.parentElement.getAttribute('aria-label'))"
-    )
-    assert any(label and "accuracy" in label.lower() for label in labels)
-    page.close()
 
 
 def open_page(browser, html: Path, name: str):
     page = browser.new_page()
     page.goto((html / "notebooks" / "chapters" / f"{name}.html").as_uri())
-    page.wait_for_timeout(500)  # "networkidle" is sometimes never told of pages from files
     return page
+
+
+def wait_until(page, drawn: Callable[[], dict], expected: dict) -> None:
+    """Wait until the page shows the expected numbers."""
+    deadline = time.monotonic() + 20
+    while (found := drawn()) != pytest.approx(expected, rel=1e-6):
+        assert time.monotonic() < deadline, f"{found} is drawn, not {expected}"
+        page.wait_for_timeout(50)
 
 
 def drawn_indices(page, group: str) -> dict[str, float]:
@@ -216,13 +251,11 @@ def test_controls_move_the_index_and_agree_with_python(smoke_study, browser):
             control = page.locator(f".vega-bindings [name={name}]")
             control.fill(value) if name == "exponent" else control.select_option(value)
         choices |= {name: float(value) if name == "exponent" else value for name, value in step.items()}
-        page.wait_for_timeout(300)
         expected = index_with(reported.gains(), **choices).dropna()
-        now = {group: drawn_indices(page, group) for group in ("other reasoning", "non-reasoning")}
-        for group, column in zip(now, ("other", "non"), strict=True):
-            assert now[group] == pytest.approx(dict(expected[column]), rel=1e-6), choices
-        assert now != before
-        before = now
+        assert not expected.equals(before), "a control that moves nothing shows nothing"
+        for group, column in {"other reasoning": "other", "non-reasoning": "non"}.items():
+            wait_until(page, lambda group=group: drawn_indices(page, group), dict(expected[column]))
+        before = expected
     page.close()
 
 
@@ -232,16 +265,17 @@ def test_every_model_of_the_survey_can_be_chosen(smoke_study, browser):
     choice.wait_for()
     scores = reported.table("scores")
     assert choice.locator("option").count() == scores["model"].nunique()
-    for model in ("S1.1-7B", "UniReason-Qwen3-14B (RL)"):
-        choice.select_option(model)
-        page.wait_for_timeout(300)
+
+    def drawn() -> dict[str, float]:
         labels = page.locator('.vega-embed path[aria-label*="grading: paper"]').evaluate_all(
             "dots => dots.map(dot => dot.getAttribute('aria-label'))"
         )
-        drawn = {
-            match[1]: float(match[2]) for match in map(re.compile(r"benchmark: (\w+);.*value: ([\d.]+)").search, labels)
-        }
-        assert drawn == dict(scores[scores["model"] == model][["benchmark", "score"]].to_numpy())
+        matches = map(re.compile(r"benchmark: (\w+);.*value: ([\d.]+)").search, labels)
+        return {match[1]: float(match[2]) for match in matches}
+
+    for model in ("S1.1-7B", "UniReason-Qwen3-14B (RL)"):
+        choice.select_option(model)
+        wait_until(page, drawn, dict(scores[scores["model"] == model][["benchmark", "score"]].to_numpy()))
     page.close()
 
 

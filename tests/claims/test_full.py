@@ -1,6 +1,5 @@
 """Whatever was run of the paper's thirty models, and the paper beside it, on run folders made from its own numbers."""
 
-import dataclasses
 import json
 import math
 import re
@@ -8,8 +7,7 @@ import re
 import nbformat
 import pandas as pd
 import pytest
-import yaml
-from conftest import ROOT, run
+from conftest import ROOT, papermill, run
 
 from mathtransfer import runs
 from mathtransfer.benchmarks import grades
@@ -52,53 +50,6 @@ def all_thirty(tmp_path_factory) -> pd.DataFrame:
     for model in EVERY:
         evaluated(folder, model)
     return read(folder)
-
-
-# --- the models
-
-
-def test_the_models_are_those_of_the_paper():
-    models = survey.read_models(MODELS)
-    table = reported.table("models").fillna("")
-    assert list(models) == list(table["model"])
-    for row in table.itertuples():
-        found = dataclasses.asdict(models[row.model])
-        assert {name: found[name] for name in row._fields[2:]} == {name: getattr(row, name) for name in row._fields[2:]}
-
-
-def test_how_models_are_asked():
-    models = survey.read_models(MODELS)
-    short = {name for name, model in models.items() if model.budget != 32768}
-    assert short == {"Qwen2.5-7B-Instruct", "Qwen2.5-Math-7B-Base"} and {models[m].budget for m in short} == {4096}
-    think, plain = models["Qwen3-14B (think)"], models["Qwen3-14B (no-think)"]
-    assert think.hub_id == plain.hub_id and think.enable_thinking is True and plain.enable_thinking is False
-    assert all(models[name].enable_thinking is False for name in reported.CONTROLLED_STUDY)
-    for model in models.values():  # a pair that is asked in two ways cannot be compared
-        assert not model.base or model.chat_template == models[model.base].chat_template
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"hub": "x"}, "S1.1-7B has the unknown field hub: expected hub_id, base"),
-        ({"family": None}, "S1.1-7B has no family: write it there"),
-        ({"base": "Qwen3"}, "S1.1-7B has the base 'Qwen3', which is no model of this file"),
-        ({"base": ""}, "S1.1-7B has the base '', which is no model"),
-        ({"method": "DPO"}, "S1.1-7B has the method 'DPO': expected one of base, instruct, SFT, RL"),
-    ],
-)
-def test_a_wrong_model_file_is_refused(tmp_path, change, message):
-    written = yaml.safe_load(MODELS.read_text())
-    model = written["models"]["S1.1-7B"]
-    model.update(change)
-    written["models"]["S1.1-7B"] = {name: value for name, value in model.items() if value is not None}
-    path = tmp_path / "models.yaml"
-    path.write_text(yaml.safe_dump(written, sort_keys=False))
-    with pytest.raises(ValueError, match=message):
-        survey.read_models(path)
-    path.write_text(yaml.safe_dump(written["models"]))
-    with pytest.raises(ValueError, match="is no list of models: expected the keys defaults and models"):
-        survey.read_models(path)
 
 
 # --- what was measured
@@ -229,9 +180,8 @@ def test_the_ledger_copes_with_a_chapter_without_evidence(tmp_path):
 
 def chapter(tmp_path, folder) -> tuple[str, pd.DataFrame]:
     """What the executed chapter shows, and the evidence it records."""
-    values = yaml.safe_dump({"study": str(tmp_path), "run_folders": [str(folder)], "models": str(MODELS)})
-    copy = tmp_path / "survey.ipynb"
-    done = run(["papermill", "-k", "python3", "notebooks/chapters/survey.ipynb", str(copy), "-y", values])
+    copy, folders = tmp_path / "survey.ipynb", [str(folder)]
+    done = run(papermill("chapters/survey", copy, study=tmp_path, run_folders=folders, models=MODELS))
     assert done.returncode == 0, done.stderr[-2000:]
     outputs = [o for cell in nbformat.read(copy, as_version=4).cells for o in cell.get("outputs", [])]
     shown = "\n".join(o.get("text", "") + "".join(o.get("data", {}).values()) for o in outputs)
@@ -264,7 +214,7 @@ def test_make_survey_gives_the_evaluation_what_it_takes(tmp_path):
     """The models' settings and one's own reach papermill, all of them parameters of the notebook."""
     (tmp_path / "own.yaml").write_text("n: 20\nengine_options: {tensor_parallel_size: 2}\n")
     asked = f"models={STUDY[0]};{STUDY[1]}"
-    command = ["snakemake", "survey", "--dry-run", "-p", "--nolock", "--config", asked]
+    command = ["snakemake", "survey", "--dry-run", "--forceall", "-p", "--nolock", "--config", asked]
     done = run([*command, f"settings={tmp_path / 'own.yaml'}"])
     assert done.returncode == 0, done.stderr[-2000:]
     values = [json.loads(found) for found in re.findall(r"-y '({.*?})' 2>", done.stdout + done.stderr)]
@@ -282,11 +232,3 @@ def test_make_survey_gives_the_evaluation_what_it_takes(tmp_path):
 
     refused = run([*command[:-1], "models=Qwen4"])
     assert refused.returncode != 0 and "unknown model 'Qwen4': expected one of Mistral-Small" in refused.stdout
-
-
-def test_a_model_without_a_release_cannot_be_evaluated():
-    known = survey.read_models(MODELS)
-    with pytest.raises(ValueError, match=r"no public release of General-Reasoner-Qwen3-14B \(SFT\) or of its base"):
-        survey.evaluation("General-Reasoner-Qwen3-14B (SFT)", known)
-    with pytest.raises(ValueError, match="unknown model 'Qwen4'"):
-        survey.evaluation("Qwen4", known)

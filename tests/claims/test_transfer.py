@@ -157,7 +157,7 @@ def test_equal_gains_give_the_root_of_the_standardised_gain():
     assert transfer.domain_index([8.0, 8.0, 8.0], [10.0, 50.0, 90.0], 2.0) == pytest.approx(2.0)
 
 
-# --- where the index has no value
+# --- models whose index has no value
 
 
 def test_a_model_equal_to_its_base_has_no_index():

@@ -294,7 +294,7 @@ def test_debiased_cka_is_the_u_statistic(n):
 
 
 def test_independent_noise_is_not_alike():
-    """Where there are more dimensions than texts, CKA without correction finds noise alike; so would repeated texts."""
+    """If there are more dimensions than texts, CKA without correction finds noise alike; so would repeated texts."""
     rng = np.random.default_rng(0)
     base, tuned = rng.normal(size=(2, 4, 30, 60))
     observed, resampled = latent._measures(base, tuned)

@@ -11,8 +11,9 @@ import torch
 from scipy import stats
 from test_divergence import DIVERGENCES, SEQUENCES, Largest, gemma
 from test_endings import by_brute_force
+from tiny import qwen3
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast
 
 from mathtransfer.drift import completions, divergence, summaries, tokens
 from mathtransfer.miniature import vocabulary
@@ -117,8 +118,7 @@ def test_one_model_after_the_other_gives_the_same(base, tuned, sequences, togeth
 def test_logits_of_all_tokens_are_never_held(monkeypatch, together):
     size, chunk = 3000, 20
     monkeypatch.setattr(divergence, "_CHUNK_LOGITS", chunk * size)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    model = Qwen3ForCausalLM(Qwen3Config(vocab_size=size, num_key_value_heads=1, head_dim=8, **sizes)).eval()
+    model = qwen3(size)
     sequences = [([3, 4, 5], list(range(start, start + 30))) for start in range(10)]
     with Largest() as largest:
         drift(model, model, sequences, together=together)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from tiny import qwen3
 
 from mathtransfer.drift import summaries, weights
 from mathtransfer.models import checkpoints
@@ -315,10 +315,7 @@ def test_summary_of_groups():
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_model_by_torchs_norms(tmp_path, tied):
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "head_dim": 8, "num_hidden_layers": 2, "vocab_size": 40}
-    config = Qwen3Config(**sizes, num_attention_heads=2, num_key_value_heads=1, tie_word_embeddings=tied)
-    model = Qwen3ForCausalLM(config)
+    model = qwen3(40, num_hidden_layers=2, intermediate_size=24, tie_word_embeddings=tied)
     model.save_pretrained(tmp_path / "base", max_shard_size="4KB")
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     with torch.no_grad():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+from tiny import OWN_SETTINGS, qwen3
+from transformers import GenerationConfig
 
 from mathtransfer.miniature import vocabulary
 from mathtransfer.models import checkpoints, engines, prompting
@@ -18,15 +19,13 @@ PROMPTS = [
     "x = 3 ; y = x + 4 ; z = y - 1 ; print z",
     "what is 9 - 4 ?",
 ]
-# What a checkpoint may bring along, all of which changes its distribution.
-SETTINGS = {"do_sample": True, "temperature": 0.1, "top_k": 1, "top_p": 0.5, "repetition_penalty": 3.0}
 
 
 @pytest.fixture
 def model(base):
     """The miniature base with generation settings that must not matter."""
     model = copy.copy(base[0])
-    model.generation_config = GenerationConfig(**SETTINGS, eos_token_id=1, pad_token_id=0)
+    model.generation_config = GenerationConfig(**OWN_SETTINGS, eos_token_id=1, pad_token_id=0)
     return model
 
 
@@ -72,11 +71,8 @@ def test_sampling_repeats_by_seed(base, model, prompts):
 
 def test_sampling_has_the_models_own_distribution(base):
     """First and second tokens come as often as at temperature 1 with nothing cut off: 80 tokens, all likely."""
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = Qwen3Config(vocab_size=80, num_key_value_heads=1, head_dim=8, initializer_range=0.2, **sizes)
-    model = Qwen3ForCausalLM(config).eval()
-    model.generation_config = GenerationConfig(**SETTINGS)
+    model = qwen3(80, initializer_range=0.2)
+    model.generation_config = GenerationConfig(**OWN_SETTINGS)
     prompt, end, n = [5, 6, 7, 8], 1, 10000
     with torch.no_grad():
         first = model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1)

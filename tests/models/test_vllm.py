@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import run
+from conftest import papermill, run
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from scipy import stats
 from test_report import byte_level, save
+from tiny import OWN_SETTINGS
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from mathtransfer import GROUPS
@@ -25,12 +26,10 @@ EXAMPLES = questions.SUITES / "paper" / "examples"
 GREEDY = engines.Decoding(96)
 SAMPLED = engines.Decoding(24, temperature=1.0)
 # How many completions must agree, how far log-probabilities of tokens may be apart (nats), and for which share of them.
-# In bfloat16 the engines round hidden states in different places: where two tokens are nearly as likely, one completion
+# In bfloat16 the engines round hidden states in different places: if two tokens are nearly as likely, one completion
 # in a hundred parts, and one token in a thousand is a little farther apart, on this processor; others differ somewhat.
 TOLERANCES = {"float32": (0.99, 1e-3, 1.0), "bfloat16": (0.97, 0.05, 0.99)}
 OPTIONS = {"enforce_eager": True, "kv_cache_memory_bytes": 2**26, "block_size": 32}
-# What a checkpoint may bring along, all of which would change its distribution.
-SETTINGS = {"do_sample": True, "temperature": 0.1, "top_k": 1, "top_p": 0.5, "repetition_penalty": 3.0}
 
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 
@@ -40,7 +39,7 @@ def both(request, tmp_path_factory):
     """Both engines with one checkpoint, and the tolerances of its type."""
     checkpoint = tmp_path_factory.mktemp("checkpoint") / "base"
     shutil.copytree(checkpoints.resolve("miniature"), checkpoint)
-    GenerationConfig(**SETTINGS, eos_token_id=1, pad_token_id=0).save_pretrained(checkpoint)
+    GenerationConfig(**OWN_SETTINGS, eos_token_id=1, pad_token_id=0).save_pretrained(checkpoint)
     plain, vllm = (
         engines.load_engine(name, str(checkpoint), dtype=request.param, options=options)
         for name, options in (("transformers", None), ("vllm", OPTIONS))
@@ -172,7 +171,7 @@ def test_the_budget_cuts_and_a_cached_prefix_changes_nothing(both, prompts):
 @needs_vllm
 @only_float32
 def test_the_checkpoint_says_what_ends_a_text(both, prompts, monkeypatch):
-    """Where that is not the tokenizer's end, a text goes on behind it."""
+    """If that is not the tokenizer's end, a text goes on behind it."""
     plain, vllm, _ = both
     word = plain.tokenizer.convert_tokens_to_ids("=")
     monkeypatch.setattr(plain.model.generation_config, "eos_token_id", [word])
@@ -251,10 +250,9 @@ def longer_base(tmp_path_factory) -> str:
 
 def evaluated(model: str, engine: str, out, **parameters):
     """The notebook's tables: scores and samples."""
-    values = {"model": model, "base": model, "suite": "paper", "n": 1, "data_root": str(EXAMPLES), "engine": engine}
-    values |= {"dtype": "float32", "budget": 1200, "out": str(out)} | parameters
-    notebook, copy = "notebooks/runs/evaluate.ipynb", str(out.with_suffix(".ipynb"))
-    done = run(["papermill", "-k", "python3", "--no-progress-bar", notebook, copy, "-y", json.dumps(values)])
+    values = {"model": model, "base": model, "suite": "paper", "n": 1, "data_root": EXAMPLES, "engine": engine}
+    values |= {"dtype": "float32", "budget": 1200, "out": out} | parameters
+    done = run(papermill("runs/evaluate", out.with_suffix(".ipynb"), **values))
     assert done.returncode == 0, done.stderr[-4000:]
     return pd.read_csv(out / "scores.csv"), pd.read_parquet(out / "samples.parquet")
 
@@ -276,7 +274,7 @@ def test_the_suite_paper_runs_whole(by_transformers):
 @needs_vllm
 @pytest.mark.slow
 def test_the_suite_paper_is_answered_alike_by_both(by_transformers, longer_base, tmp_path):
-    """Where nothing is drawn, in every token."""
+    """Greedy completions agree in every token."""
     scores, samples = evaluated(longer_base, "vllm", tmp_path / "run", engine_options=OPTIONS)
     columns = ["task", "question", "sample"]
     both = samples.merge(by_transformers[1], on=columns, suffixes=("", "_plain"), validate="1:1")

@@ -1,25 +1,20 @@
 """The browser of samples: what it writes into the page, and what a reader of that page can do in Chromium."""
 
-import json
+import math
 import re
 
 import pandas as pd
 import pytest
+from elements import HOSTILE, embedded
 
+from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, WRONG
 from mathtransfer.pages import samples as page_of_samples
 from mathtransfer.pages.samples import samples_html
 
-HOSTILE = [
-    "</script><script>window.broken = 1</script>",
-    "</template></div><img src=x onerror='window.broken = 1'>",
-    "<!--<script>",
-    "]]>&lt;b&amp;\"'\\",
-    "a\u2028b\u2029c",
-    "half a pair: \ud83d",
-    "$x$ \\(y\\) ${1}`",
-    "😀 Ärger",
-    "",
-]
+TEXTS = [*HOSTILE, "half a pair: \ud83d"]
+
+
+STATUSES = [CORRECT, WRONG, NO_ANSWER]
 
 
 def table(benchmarks: tuple[str, ...] = ("sums", "truth"), questions: int = 4, samples: int = 2) -> pd.DataFrame:
@@ -33,17 +28,13 @@ def table(benchmarks: tuple[str, ...] = ("sums", "truth"), questions: int = 4, s
         completion=[f"Thought {n}.\n\nAnswer {n}" for n in number],
         extracted=number.mask(number % 3 == 2, "").astype(str),
         answer=number.astype(str),
-        correct=number % 3 == 0,
+        status=[STATUSES[n % 3] for n in number],
     )
 
 
 def hostile() -> pd.DataFrame:
-    texts = pd.Series(HOSTILE, dtype=object)  # pandas' own strings hold no lone surrogate
-    return table(("sums",), len(HOSTILE), 1).assign(completion=texts, prompt=texts, answer=texts)
-
-
-def embedded(html: str) -> dict:
-    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', html, flags=re.DOTALL)[1])
+    texts = pd.Series(TEXTS, dtype=object)  # pandas' own strings hold no lone surrogate
+    return table(("sums",), len(TEXTS), 1).assign(completion=texts, prompt=texts, answer=texts)
 
 
 def test_all_samples_are_there_and_every_prompt_once():
@@ -51,15 +42,18 @@ def test_all_samples_are_there_and_every_prompt_once():
     data = embedded(samples_html(samples, "here"))
     assert len(data["prompts"]) == samples["prompt"].nunique() == 8
     assert [data["prompts"][row["prompt"]] for row in data["rows"]] == samples["prompt"].tolist()
-    for name in ("benchmark", "completion", "extracted", "answer"):
+    for name in ("benchmark", "completion", "extracted", "answer", "status"):
         assert [row[name] for row in data["rows"]] == samples[name].tolist()
-    statuses = ["correct", "wrong answer", "no answer in the expected format"] * 6
-    assert [row["status"] for row in data["rows"]] == statuses[:16]
 
 
-def test_a_status_of_its_own_is_kept():
-    samples = table().drop(columns=["correct", "extracted"]).assign(status="not graded")
-    assert {row["status"] for row in embedded(samples_html(samples, "here"))["rows"]} == {"not graded"}
+@pytest.mark.parametrize("nothing", [None, math.nan])
+def test_a_missing_answer_shows_as_nothing(nothing):
+    """As of a response that its budget ended, from which nothing was extracted."""
+    samples = table()
+    for name in ("extracted", "answer"):
+        samples[name] = samples[name].astype(object).mask(samples.index == 1, nothing)
+    rows = embedded(samples_html(samples, "here"))["rows"]
+    assert rows[1]["extracted"] == rows[1]["answer"] == "" and rows[0]["answer"] == "0"
 
 
 def test_no_text_ends_its_element():
@@ -68,7 +62,7 @@ def test_no_text_ends_its_element():
     assert html.count("<script") == html.count("</script>") == 2
     assert html.count("<template>") == html.count("</template>") == 1
     assert "<img" not in html and "<!--" not in html
-    assert [row["completion"] for row in embedded(html)["rows"]] == HOSTILE
+    assert [row["completion"] for row in embedded(html)["rows"]] == TEXTS
 
 
 def test_what_does_not_fit_is_left_out_evenly_and_said(monkeypatch):
@@ -94,23 +88,13 @@ def test_what_does_not_fit_is_left_out_evenly_and_said(monkeypatch):
     ("samples", "message"),
     [
         (table().drop(columns="prompt"), "no column prompt: samples to browse need benchmark, question"),
-        (table().drop(columns="correct"), "no column status or correct"),
+        (table().drop(columns="status"), "no column status: samples to browse need"),
         (table().iloc[:0], "no sample to show"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(samples, message):
     with pytest.raises(ValueError, match=message):
         samples_html(samples, "here")
-
-
-@pytest.fixture
-def show(open_offline, tmp_path):
-    def shown(html: str, width: int = 1000):
-        path = tmp_path / "page.html"
-        path.write_text(f'<!doctype html><html><head><meta charset="utf-8"></head><body>{html}</body></html>')
-        return open_offline(path, width)
-
-    return shown
 
 
 def seen(page) -> dict[str, str]:
@@ -169,7 +153,7 @@ def test_the_keyboard_is_enough(show):
 
 def test_hostile_text_is_shown_and_not_run(show):
     page = show(samples_html(hostile(), "here"))
-    for text in HOSTILE:
+    for text in TEXTS:
         assert seen(page)["completion"] == seen(page)["prompt"] == seen(page)["answer"] == text
         page.locator(".samples").get_by_role("button", name="next").click(force=True)
     assert page.locator("img").count() == 0  # and `open_offline` sees that no script of theirs ran

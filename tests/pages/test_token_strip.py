@@ -1,28 +1,15 @@
 """The token strip: what it writes into the page, and what a reader of that page sees in Chromium."""
 
-import json
 import math
 import re
 from itertools import pairwise
 
 import pandas as pd
 import pytest
+from elements import HOSTILE, embedded
 
 from mathtransfer.pages.token_strip import token_strip
 
-HOSTILE = [
-    "</script><script>window.broken = 1</script>",
-    "</template><img src=x onerror='window.broken = 1'>",
-    "<!--<script>",
-    "]]>",
-    "&lt;b&amp;",
-    "\"'\\",
-    "\u2028\ufffd",
-    "${1}`",
-    "$x$ \\(y\\)",
-    "😀",
-    "",
-]
 RANKS = ["rank_tuned", "rank_base", "rank_shift"]
 NUMBERS = ["kl", "js", "logp_tuned", "logp_base", "entropy_tuned", "entropy_base"]
 TOPS = ["top_tuned", "top_base"]
@@ -57,10 +44,6 @@ def table(pieces: list[str], text: int = 0, **columns) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(**columns)
 
 
-def parse(html: str) -> dict:
-    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', html, flags=re.DOTALL)[1])
-
-
 def luminance(colour: list[float]) -> float:
     """Relative luminance by WCAG 2 of a colour with channels from 0 to 255."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (c / 255 for c in colour)]
@@ -69,7 +52,7 @@ def luminance(colour: list[float]) -> float:
 
 def test_the_data_come_back_as_they_were():
     frames = [table(PIECES + HOSTILE, 5), table(["a", "b"], 2)]
-    data = parse(token_strip(pd.concat(frames), {5: "long", 2: "short"}, "x"))
+    data = embedded(token_strip(pd.concat(frames), {5: "long", 2: "short"}, "x"))
     strings = data["strings"]
     assert len(set(strings)) == len(strings)
     for frame in frames:
@@ -103,24 +86,24 @@ def test_thousands_of_tokens_stay_small():
 @pytest.mark.parametrize("measure", ["kl", "js", "rank_shift"])
 def test_one_extreme_value_leaves_the_scale_alone(measure):
     tokens = table(PIECES * 10)
-    plain = parse(token_strip(tokens, {0: "a"}, "x"))["ends"][measure]
+    plain = embedded(token_strip(tokens, {0: "a"}, "x"))["ends"][measure]
     tokens.loc[3, measure] = 10**6
     html = token_strip(tokens, {0: "a"}, "x")
-    assert parse(html)["ends"][measure] == pytest.approx(plain, rel=0.05)
+    assert embedded(html)["ends"][measure] == pytest.approx(plain, rel=0.05)
     assert "98% quantile of all tokens; the largest is 1,000,000" in html
 
 
 def test_the_scale_is_of_the_responses_shown():
     tokens = pd.concat([table(PIECES), table(PIECES, 1, kl=50.0), table(PIECES, 2, kl=500.0)])
-    assert parse(token_strip(tokens, {0: "a", 1: "b"}, "x"))["ends"]["kl"] == 50
-    assert list(parse(token_strip(tokens, {1: "b", 0: "a"}, "x"))["texts"]) == ["1", "0"]
+    assert embedded(token_strip(tokens, {0: "a", 1: "b"}, "x"))["ends"]["kl"] == 50
+    assert list(embedded(token_strip(tokens, {1: "b", 0: "a"}, "x"))["texts"]) == ["1", "0"]
     unmoved = table(PIECES, kl=0.0, js=0.0, rank_shift=0)
-    assert parse(token_strip(unmoved, {0: "a"}, "x"))["ends"] == {"kl": 1, "js": 1, "rank_shift": 1}
+    assert embedded(token_strip(unmoved, {0: "a"}, "x"))["ends"] == {"kl": 1, "js": 1, "rank_shift": 1}
 
 
 def test_text_can_be_read_on_every_colour():
     html = token_strip(table(PIECES), {0: "a"}, "x")
-    stops = parse(html)["scale"]
+    stops = embedded(html)["scale"]
     ink = luminance(list(bytes.fromhex(re.search(r"\.card {[^}]*\bcolor: #(\w{6});", html)[1])))
     mixed = [
         [a + (b - a) * part / 20 for a, b in zip(low, high, strict=True)]
@@ -153,16 +136,6 @@ def test_a_missing_column_is_named(column):
 def test_what_cannot_be_drawn_is_refused(tokens, titles, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         token_strip(tokens, titles, "x")
-
-
-@pytest.fixture
-def show(open_offline, tmp_path):
-    def opened(*strips: str):
-        path = tmp_path / "page.html"
-        path.write_text(f"<!doctype html><meta charset=utf-8><body>{'<hr>'.join(strips)}")
-        return open_offline(path, width=800)
-
-    return opened
 
 
 def tokens_of(strip):

@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import json
 import os
 import random
 import string
@@ -13,6 +12,7 @@ import pandas as pd
 import pytest
 import tiny_recipes as tiny
 import yaml
+from problem_rows import ROWS, written
 from tokenizers.processors import TemplateProcessing
 
 from mathtransfer.benchmarks import pool
@@ -24,17 +24,7 @@ from mathtransfer.training.objective import teacher_rollout
 from mathtransfer.training.problems import ask, read_problems, training_rows
 from mathtransfer.training.reward import open_reward
 
-ROWS = [
-    {"problem": "What is $1+1$?", "answer": "2", "level": 1},
-    {"problem": "What is $\\frac{1}{4}+\\frac{1}{4}$?", "answer": "\\frac{1}{2}", "level": 1},
-    {"question": "What is $2 \\cdot 3$?", "gt_answer": "6", "answer": "We multiply: 6", "level": 2},
-]
 ASKED = "Please reason step by step, and put your final answer within \\boxed{}."
-
-
-def written(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 # --- reading

@@ -15,7 +15,7 @@ import tiny_recipes as tiny
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
-from conftest import run
+from conftest import papermill, run
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
@@ -124,9 +124,8 @@ def test_notebook_and_command_line_do_the_same(folder, tmp_path):
     changes = {name: own[name] for name in ("model", "data", "steps", "max_completion", "save_every", "trainer")}
     asked = [word for name, value in changes.items() for word in ("-p", name, yaml.safe_dump(value).split("\n...")[0])]
     assert main(["train", str(recipe), *asked, "--out", str(tmp_path / "command")]) == 0
-    given = yaml.safe_dump(changes | {"out": str(tmp_path / "notebook")})
-    notebook = ["papermill", "-k", "python3", "--no-progress-bar", "notebooks/runs/train.ipynb", f"{tmp_path}/o.ipynb"]
-    done = run([*notebook, "-f", str(recipe), "-y", given])
+    command = papermill("runs/train", tmp_path / "copy.ipynb", **changes, out=tmp_path / "notebook")
+    done = run([*command, "-f", str(recipe)])  # of which the parameters have the last word
     assert done.returncode == 0, done.stderr[-2000:]
     logs = [pd.read_csv(tmp_path / kind / "log.csv") for kind in ("command", "notebook")]
     assert logs[0].equals(logs[1])

@@ -1,18 +1,15 @@
 """A teacher's responses are verified and kept as said, and an interrupted run goes on."""
 
-import json
 import math
-import subprocess
-import time
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
-import torch
-from conftest import ROOT, run
+from conftest import kill_once, papermill, run
+from problem_rows import ROWS, written
+from tiny import qwen3
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast
 
 from mathtransfer import runs
 from mathtransfer.benchmarks import evaluate
@@ -28,11 +25,6 @@ TEMPLATE = (
     "{% if add_generation_prompt %}[assistant]\n"
     "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
-ROWS = [
-    {"problem": "What is $1+1$?", "answer": "2", "level": 1},
-    {"problem": "What is $\\frac{1}{4}+\\frac{1}{4}$?", "answer": "\\frac{1}{2}", "level": 1},
-    {"question": "What is $2 \\cdot 3$?", "gt_answer": "6", "answer": "We multiply: 6", "level": 2},
-]
 OUTCOMES = ["verified", "wrong", "no answer", "not graded", "unfinished"]
 UNFINISHED = object()  # before a text that the budget ended
 HOSTILE = "\\boxed{((99!)!)!}"
@@ -55,11 +47,6 @@ class KnownTexts:
         finished = text is not UNFINISHED
         text = text if finished else next(self.texts)
         return Completion([0] * len(text), [0.0] * len(text), text, finished)
-
-
-def written(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 def sampled(engine, problems: Problems, folder: Path, samples: int, **chat) -> pd.DataFrame:
@@ -175,12 +162,7 @@ def chatting(tmp_path_factory) -> str:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_only, eos_token="<eos>")
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = Qwen3Config(
-        vocab_size=len(words), num_key_value_heads=1, head_dim=8, eos_token_id=0, max_position_embeddings=400, **sizes
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
+    qwen3(len(words), eos_token_id=0, max_position_embeddings=400).save_pretrained(folder)
     return folder
 
 
@@ -240,17 +222,9 @@ def test_finished_chunks_are_not_asked_again(tmp_path):
 def test_a_killed_notebook_goes_on_and_gives_the_same_tables(base, tmp_path):
     """The notebook's defaults, killed with -9 after the first of two chunks, against the functions in this process."""
     out, copy = tmp_path / "run", tmp_path / "copy.ipynb"
-    command = ["papermill", "-k", "python3", "--no-progress-bar", "notebooks/runs/rejection.ipynb", str(copy)]
-    command += ["-p", "out", str(out)]
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-    chunk, deadline = tmp_path / "run.partial" / runs.RESUME / "000000.parquet", time.monotonic() + 120
-    while not chunk.is_file() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    killed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]  # the kernel too
-    for part in killed:
-        part.kill()
-    psutil.wait_procs(killed)
-    assert chunk.is_file() and not out.exists()
+    command = papermill("runs/rejection", copy, out=out)
+    kill_once(command, (tmp_path / "run.partial" / runs.RESUME / "000000.parquet").is_file)
+    assert not out.exists()
     done = run(command)
     assert done.returncode == 0, done.stderr[-2000:]
 

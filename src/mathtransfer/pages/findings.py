@@ -59,7 +59,7 @@ def group_name(group: str) -> str:
 
 
 def _share(percent: float) -> str:
-    """Three digits, but 100 only for all."""
+    """The percentage to three digits; only a share of everything is called 100."""
     return "over 99.9" if 99.95 <= percent < 100 else f"{percent:.3g}"
 
 

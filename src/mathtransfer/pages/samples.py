@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, WRONG
 from mathtransfer.pages.templating import fill, to_json
 
 _LIMIT = 2_000_000  # bytes of embedded data
@@ -30,31 +29,21 @@ def samples_html(samples: pd.DataFrame, where: str) -> str:
 
     Args:
         samples: one row a completion, see `evaluate.evaluate`: `benchmark, question, sample, prompt, completion,
-            answer`, either `status` or `correct`, and perhaps `extracted`. If there is no status, a completion from
-            which nothing was extracted counts as one without an answer.
+            answer, status`, and perhaps `extracted`. An answer that is missing shows as nothing.
         where: the place of all samples, in words.
 
     Raises:
         ValueError: a column is missing, or there is no sample.
     """
-    table = samples if "status" in samples else _with_status(samples)
-    if missing := [name for name in _REQUIRED if name not in table]:
+    if missing := [name for name in _REQUIRED if name not in samples]:
         raise ValueError(f"no column {', '.join(missing)}: samples to browse need {', '.join(_REQUIRED)}")
-    if table.empty:
+    if samples.empty:
         raise ValueError("no sample to show: the table of samples is empty")
-    titles = {name: title for name, title in _TITLES.items() if name in table}
-    shown = _first(table[list(dict.fromkeys([*_REQUIRED, *titles]))])
+    titles = {name: title for name, title in _TITLES.items() if name in samples}
+    shown = _first(samples[list(dict.fromkeys([*_REQUIRED, *titles]))])
     filters = {name: {"": "all"} | {value: value for value in shown[name]} for name in ("benchmark", "status")}
-    counts = {"shown": len(shown), "total": len(table)}
+    counts = {"shown": len(shown), "total": len(samples)}
     return fill("samples.html", **counts, where=where, filters=filters, titles=titles, data=_data(shown))
-
-
-def _with_status(samples: pd.DataFrame) -> pd.DataFrame:
-    if "correct" not in samples:
-        raise ValueError("no column status or correct: samples to browse need one of them")
-    silent = samples["extracted"] == "" if "extracted" in samples else False
-    status = pd.Series(WRONG, index=samples.index).mask(silent, NO_ANSWER).mask(samples["correct"], CORRECT)
-    return samples.assign(status=status)
 
 
 def _first(table: pd.DataFrame) -> pd.DataFrame:
@@ -75,8 +64,8 @@ def _size(value: object) -> int:
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, str]]:
-    names = list(table.columns)
-    return [dict(zip(names, map(str, row), strict=True)) for row in table.itertuples(index=False)]
+    names, texts = list(table.columns), table.astype(object).where(table.notna(), "")
+    return [dict(zip(names, map(str, row), strict=True)) for row in texts.itertuples(index=False)]
 
 
 def _data(shown: pd.DataFrame) -> dict:

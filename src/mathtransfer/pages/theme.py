@@ -19,7 +19,8 @@ COLOURS = {
 }
 WIDTH = 640  # of a chart, pixels
 
-_OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of what is no setting of ours, in turn
+# Of what is no setting of ours, in turn: black, and what Paul Tol's muted palette has beside the colours above.
+_OTHERS = ("#000000", "#882255", "#999933", "#332288")
 
 
 @alt.theme.register("mathtransfer", enable=True)
@@ -46,7 +47,7 @@ def setting_colours(settings: list[str]) -> dict[str, str]:
     """Setting -> colour: ours in the order of the palette, then others in their own order."""
     ours = {name: colour for name, colour in COLOURS.items() if name in settings}
     others = [name for name in dict.fromkeys(settings) if name not in COLOURS]
-    return ours | {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(others, len(ours))}
+    return ours | {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(others)}
 
 
 def method_colour() -> alt.Color:

@@ -128,7 +128,7 @@ def _data(tokens: pd.DataFrame, texts: list[int], ends: dict[str, float]) -> dic
     return {"texts": drawn, "strings": list(strings), "ends": ends, "scale": scale}
 
 
-def _round(value: float, digits: int) -> float:
-    """To significant digits; whole numbers without a decimal point."""
+def _round(value: float, digits: int) -> int | float:
+    """The value to so many significant digits; a whole number is an int, which JSON writes without a decimal point."""
     rounded = float(f"{value:.{digits}g}")
     return int(rounded) if rounded.is_integer() else rounded

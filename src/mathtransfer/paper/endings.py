@@ -22,8 +22,8 @@ _ENDINGS, _EMOJI = set(".!?…。！？।\"'”’»)]}>"), "\u2600"  # charact
 def _is_looping(response: str) -> bool:
     """Whether the last 3,000 characters end in one text three times in a row or more, over 200 characters or more.
 
-    Or, with all numbers made equal, whether such repeats fill all of the 3,000: a counter that runs on ("[811] [812]
-    [813]"), unlike a list of cases that are worked through.
+    A response whose numbers are all made equal also counts if such repeats then fill all of the 3,000: a counter that
+    runs on ("[811] [812] [813]") is looping, unlike a list of cases that are worked through.
     """
     tail = response[-_LOOP_TAIL:]
     if repeated_ending(tail) >= _LOOP_LENGTH:
