@@ -16,8 +16,8 @@ from mathtransfer.paper import reported
 
 TABLES = [
     ("published_tables", "scores"),
-    ("published_tables", "pca_shift_reported"),
-    ("published_tables", "ablation_reported"),
+    ("published_claims", "pca_shift_figures"),
+    ("published_claims", "ablation_reported"),
     ("index_under_the_microscope", "transferability_reported"),
 ]
 
