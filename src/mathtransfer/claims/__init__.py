@@ -8,6 +8,7 @@ recomputed.py  which of the paper's printed numbers follow from which
 published.py   evidence from the paper's tables
 released.py    evidence from the authors' generations
 miniature.py   evidence from the controlled study in miniature
+elicitation.py what a change of format explains of its gains
 full.py        evidence from real models, run again
 ledger.py      evidence, criteria, verdicts
 """
