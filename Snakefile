@@ -77,6 +77,7 @@ STUDYING = [
     "released_generations",
     "miniature_world",
     "controlled_study",
+    "elicitation_or_skill",
     "latent_drift",
     "token_drift",
     "paper_suite",
@@ -220,10 +221,11 @@ CHAPTERS = {
     ),
     "miniature_world": ([*manifests("evaluate", ["base"])], [], {}),
     "controlled_study": (
-        [*manifests("evaluate", ["base", *TRAINED]), *manifests("train")],
+        [*manifests("evaluate", ["base", *TRAINED]), *manifests("train"), f"{ROOT}/elicitation.csv"],
         [f"{ROOT}/scores.csv", f"{EVIDENCE}/controlled_study.csv"],
         {},
     ),
+    "elicitation_or_skill": (manifests("evaluate", ["base", *TRAINED]), [f"{ROOT}/elicitation.csv"], {}),
     "latent_drift": (manifests("latent_drift"), [f"{EVIDENCE}/latent_drift.csv"], {}),
     "token_drift": (manifests("token_drift"), [f"{EVIDENCE}/token_drift.csv"], {}),
     "paper_suite": (SUITE_PAPER, [], {}),
@@ -239,7 +241,7 @@ CHAPTERS["ledger"] = (
     [f"{ROOT}/ledger.csv"],
     {},
 )
-CHAPTERS["introduction"] = ([f"{ROOT}/ledger.csv", f"{ROOT}/scores.csv"], [], {})
+CHAPTERS["introduction"] = ([f"{ROOT}/{name}.csv" for name in ("ledger", "scores", "elicitation")], [], {})
 
 for chapter, (needs, makes, own) in CHAPTERS.items():
 
