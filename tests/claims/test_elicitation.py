@@ -107,7 +107,7 @@ def test_parts_add_up_and_the_contrast_is_their_difference(found):
             own = found[setting, group]
             for part, rest in (("format", "within"), ("format by first word", "within by first word")):
                 assert own[part, "natural"] + own[rest, "natural"] == pytest.approx(own["gain", "natural"])
-            assert own["format less within", "natural"] == pytest.approx(
+            assert own["format minus within", "natural"] == pytest.approx(
                 own["format", "natural"] - own["within", "natural"]
             )
     for key, value in found[elicitation.CONTRAST].items():
@@ -183,7 +183,7 @@ def test_intervals_cover_what_they_say():
     """
     rng, n, studies = np.random.default_rng(1), 80, 200
     truth = {"format": 100 * (0.1 + 0.5 * 0.2**2 / 3), "within": 10.0}
-    truth |= {"gain": sum(truth.values()), "format less within": truth["format"] - truth["within"]}
+    truth |= {"gain": sum(truth.values()), "format minus within": truth["format"] - truth["within"]}
     hits = dict.fromkeys(truth, 0)
     for _ in range(studies):
         d = rng.uniform(-0.2, 0.2, n)

@@ -9,7 +9,7 @@ from mathtransfer.pages import findings
 
 def table(gain, by_format, within, margin):
     """What `measure` returns of one gain, from intervals."""
-    parts = {"gain": gain, "format": by_format, "within": within, "format less within": margin}
+    parts = {"gain": gain, "format": by_format, "within": within, "format minus within": margin}
     rows = [("on-policy RL", "other", name, "natural", sum(ends) / 2, *ends) for name, ends in parts.items()]
     return pd.DataFrame(rows, columns=["setting", "group", "measure", "format", "value", "low", "high"])
 

@@ -5,8 +5,8 @@ are given, it answers in that format, whatever it likes best. So on each questio
 format f, and a share p of its natural answers with this format. A gain over the base is then the sum of two parts, both
 averages over questions (Kitagawa's decomposition of a difference of rates, 1955, with the base's rates as standard):
 
-    format = sum over f of (p_tuned - p_base) A_base    the base, begun as the tuned model begins, less the base
-    within = sum over f of p_tuned (A_tuned - A_base)   the tuned model less the base, begun alike
+    format = sum over f of (p_tuned - p_base) A_base    the base, begun as the tuned model begins, minus the base
+    within = sum over f of p_tuned (A_tuned - A_base)   the tuned model minus the base, begun alike
 
 A model's natural accuracy is the sum of its p A, and stands for it.
 """
@@ -79,8 +79,8 @@ def measure(answers: pd.DataFrame, draws: int = 1000) -> pd.DataFrame:
         In percent, of the base and every setting: `accuracy`, natural and with each format given; `share` of the
         natural answers, and `accuracy of these`, by the format that they begin in. In percentage points, of every
         setting and of their `CONTRAST`: `gain`, natural and with each format given; of the natural gain the parts
-        `format` and `within`, and `format less within`; and both parts `by first word`, from natural answers alone with
-        one accuracy in a format for a whole group: nan if the base by itself never takes a format that is needed.
+        `format` and `within`, and `format minus within`; and both parts `by first word`, from natural answers alone
+        with one accuracy in a format for a whole group: nan if the base by itself never takes a format that is needed.
 
     Raises:
         ValueError: the settings were not trained with the same seeds.
@@ -147,7 +147,7 @@ def _gains(own: _Values, base: _Values) -> _Values:
         **{("gain", name): own["given", name] - base["given", name] for name in FORMATS},
         ("format", NATURAL): alike - of_base,
         ("within", NATURAL): natural - alike,
-        ("format less within", NATURAL): 2 * alike - of_base - natural,
+        ("format minus within", NATURAL): 2 * alike - of_base - natural,
         ("format by first word", NATURAL): alike_by_word - of_base,
         ("within by first word", NATURAL): natural - alike_by_word,
     }
@@ -186,7 +186,7 @@ def explained(found: pd.DataFrame) -> pd.DataFrame:
     natural = found[found["format"] == NATURAL].set_index(["setting", "group", "measure"])[["value", "low", "high"]]
     wide = natural.unstack("measure").swaplevel(axis=1).reindex(natural.index.droplevel("measure").unique())
     wide = wide.dropna(subset=[("gain", "value")])  # the base gains nothing over itself
-    verdicts = [_verdict(row["gain"], row["within"], row["format less within"]) for _, row in wide.iterrows()]
+    verdicts = [_verdict(row["gain"], row["within"], row["format minus within"]) for _, row in wide.iterrows()]
     parts = wide[["gain", "format", "within"]].copy()
     parts["verdict", ""] = verdicts
     return parts
