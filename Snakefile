@@ -86,6 +86,7 @@ STUDYING = [
     "released_generations",
     "miniature_world",
     "controlled_study",
+    "elicitation_or_skill",
     "latent_drift",
     "token_drift",
     "paper_suite",
@@ -233,10 +234,11 @@ CHAPTERS = {
         {},
     ),
     "controlled_study": (
-        [*manifests("evaluate", ["base", *TRAINED]), *manifests("train")],
+        [*manifests("evaluate", ["base", *TRAINED]), *manifests("train"), f"{ROOT}/elicitation.csv"],
         [f"{ROOT}/scores.csv", f"{EVIDENCE}/controlled_study.csv"],
         {},
     ),
+    "elicitation_or_skill": (manifests("evaluate", ["base", *TRAINED]), [f"{ROOT}/elicitation.csv"], {}),
     "latent_drift": (manifests("latent_drift"), [f"{EVIDENCE}/latent_drift.csv"], {}),
     "token_drift": (manifests("token_drift"), [f"{EVIDENCE}/token_drift.csv"], {}),
     "paper_suite": (SUITE_PAPER, [], {}),
@@ -260,12 +262,13 @@ CHAPTERS["ledger"] = (
     [f"{ROOT}/ledger.csv"],
     {},
 )
+EVALUATED = [*manifests("evaluate", ["base", *TRAINED]), *manifests("train")]
 CHAPTERS["how_we_judge"] = (
-    [f"{ROOT}/ledger.csv", *manifests("evaluate", ["base", *TRAINED]), *manifests("train"), *manifests("latent_drift"), *manifests("token_drift")],
+    [f"{ROOT}/ledger.csv", *EVALUATED, *manifests("latent_drift"), *manifests("token_drift")],
     [],
     {},
 )
-CHAPTERS["introduction"] = ([f"{ROOT}/ledger.csv", f"{ROOT}/scores.csv"], [], {})
+CHAPTERS["introduction"] = ([f"{ROOT}/{name}.csv" for name in ("ledger", "scores", "elicitation")], [], {})
 
 for chapter, (needs, makes, own) in CHAPTERS.items():
 

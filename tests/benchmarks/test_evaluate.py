@@ -1,5 +1,6 @@
 """The suite decodes as the paper says, scores word for word, and gives the same numbers twice."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -124,6 +125,65 @@ def test_completions_that_were_not_graded_are_told_of(base, tmp_path, monkeypatc
 def test_all_questions_of_the_miniature_are_refused(base):
     with pytest.raises(ValueError, match="the miniature's problems have no end: give a number of problems"):
         questions.tasks("miniature", ["math"], questions.Selection(n=None), base[1], 256)
+
+
+FIRST_WORDS = ["answer", "steps :", "let me think ."]
+
+
+@pytest.fixture(scope="module")
+def begun(base, tmp_path_factory):
+    """Samples of all groups, natural and with first words given; the empty ones give nothing."""
+    engine = engines.Transformers(*base, 64)
+    asked = questions.tasks(
+        "miniature", ["math", "other", "non"], questions.Selection("validation", 8), base[1], engine.budget
+    )
+    tasks = {"natural": asked} | {words: [task.begun(words, base[1]) for task in asked] for words in ["", *FIRST_WORDS]}
+    folder = tmp_path_factory.mktemp("begun")
+    return {
+        name: evaluate.evaluate(engine, own, seed=3, folder=folder / str(number))[1]
+        for number, (name, own) in enumerate(tasks.items())
+    }
+
+
+@pytest.mark.parametrize("words", FIRST_WORDS)
+def test_given_words_begin_every_answer_and_are_graded_with_it(base, begun, words):
+    samples, ids = begun[words], base[1](words).input_ids
+    assert samples["completion"].str.startswith(words).all()
+    assert all(list(tokens[: len(ids)]) == ids for tokens in samples["tokens"])
+    assert samples["tokens"].map(len).max() <= 96
+    right = [c.endswith(f"answer {a}") for c, a in zip(samples["completion"], samples["answer"], strict=True)]
+    assert samples["score"].tolist() == right and 0 < sum(right) < len(right)
+
+
+def test_with_first_words_every_question_is_asked_once(begun):
+    for words in FIRST_WORDS:
+        assert begun[words].groupby("benchmark").size().eq(8).all()
+        first = begun["natural"].query("sample == 0").reset_index(drop=True)
+        assert begun[words][["benchmark", "question", "prompt"]].equals(first[["benchmark", "question", "prompt"]])
+
+
+def test_no_first_words_change_nothing(begun):
+    """Bit for bit, log-probabilities too, in all benchmarks that ask every question once (greedy) anyway."""
+    natural = begun["natural"]
+    once = natural[natural.groupby("benchmark")["sample"].transform("max") == 0].reset_index(drop=True)
+    same = begun[""][begun[""]["benchmark"].isin(once["benchmark"])].reset_index(drop=True)
+    assert once["benchmark"].nunique() == 7
+    pd.testing.assert_frame_equal(once, same, check_exact=True)
+
+
+def test_a_models_own_first_word_given_to_it_changes_nothing(begun):
+    """The base's likeliest answer to everything begins at once."""
+    natural = begun[""].query("benchmark in ['boxes', 'dose', 'truth']")
+    assert natural["completion"].str.startswith("answer").all()
+    assert begun["answer"].loc[natural.index, "completion"].equals(natural["completion"])
+
+
+def test_first_words_that_cannot_be_given_are_refused(base):
+    (task, *_) = questions.tasks("miniature", ["math"], questions.Selection("validation", 2), base[1], 256)
+    with pytest.raises(ValueError, match="the model has no token for a part of 'Steps:'"):
+        task.begun("Steps:", base[1])
+    with pytest.raises(ValueError, match=f"answers to {task.name} are chosen, not written"):
+        dataclasses.replace(task, choices=[["a", "b"]]).begun("answer", base[1])
 
 
 def test_unknown_suite_and_group_are_refused():

@@ -17,6 +17,7 @@ import yaml
 from conftest import MAKE_BOOK, copy_repository, kill_once, papermill, run
 
 from mathtransfer import runs
+from mathtransfer.claims import elicitation
 from mathtransfer.claims.ledger import _COLUMNS
 from mathtransfer.pages.explorer import index_with
 from mathtransfer.paper import reported
@@ -43,6 +44,9 @@ def test_the_study_is_whole(smoke_study):
     assert set(ledger.query("layer == 'miniature'")["claim"]) == miniature
     every = {claim for claim in reported.table("claims")["claim"]}
     assert every - set(ledger.query("layer == 'published'")["claim"]) == {"T4", "A3", "A6"}  # no table is printed
+    formats = pd.read_parquet(smoke_study / "runs" / "evaluate" / "base" / "formats.parquet")
+    assert formats.groupby("begins").size().to_dict() == dict.fromkeys(elicitation.FORMATS.values(), 12 * 8)
+    assert all(row.completion.startswith(row.begins) for row in formats.itertuples())
     timings = pd.read_csv(smoke_study / "timings.csv")
     assert list(timings.columns) == ["part", "seconds", "peak_memory_mb"]
     assert {"book", "controlled_study"} <= set(timings["part"])

@@ -1,6 +1,7 @@
 """Completions against loops over a model's own probabilities."""
 
 import copy
+import math
 import sys
 
 import numpy as np
@@ -182,6 +183,40 @@ def test_chosen_tokens_log_probabilities(base, prompts):
             expected = logits.log_softmax(-1)[range(len(prompt) - 1, len(prompt) + len(found.tokens) - 1), found.tokens]
             assert found.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
             assert found.finished == (found.tokens[-1] == 1)
+
+
+@pytest.mark.parametrize("given", [1, 3])
+def test_given_tokens_begin_a_completion(base, prompts, given):
+    """They count towards its limit and have no log-probability; a loop over likeliest tokens gives the rest."""
+    model, tokenizer = base
+    begins = tuple(tokenizer("steps : 3").input_ids[:given])
+    made = engines.Transformers(model, tokenizer, 3).complete(prompts, engines.Decoding(9, begins=begins))
+    for prompt, found in zip(prompts, made, strict=True):
+        rest = argmax_loop(model, [*prompt, *begins], 1, 9 - given)
+        assert found.tokens == [*begins, *rest]
+        assert found.text == tokenizer.decode(found.tokens, skip_special_tokens=True)
+        assert [math.isnan(value) for value in found.logprobs] == [True] * given + [False] * len(rest)
+        assert found.finished == (rest[-1] == 1)
+
+
+def test_a_models_own_first_tokens_given_to_it_change_nothing(base, prompts):
+    """One prompt at a time, since each has first tokens of its own."""
+    engine = engines.Transformers(*base)
+    natural = engine.complete(prompts, engines.Decoding(24))
+    for prompt, own in zip(prompts, natural, strict=True):
+        for given in range(1, min(4, len(own.tokens))):
+            begun = engines.Decoding(24, begins=tuple(own.tokens[:given]))
+            (found,) = engine.complete([prompt], begun)
+            assert (found.tokens, found.text, found.finished) == (own.tokens, own.text, own.finished)
+            assert found.logprobs[given:] == pytest.approx(own.logprobs[given:], abs=1e-4)
+
+
+def test_given_tokens_leave_room_for_an_answer(base, prompts):
+    engine = engines.Transformers(*base)
+    with pytest.raises(ValueError, match="completions have 2 tokens at most, and 2 are given"):
+        engine.complete(prompts, engines.Decoding(2, begins=(5, 6)))
+    with pytest.raises(ValueError, match="prompt 0 has 9 tokens and the budget for prompt and completion is 9"):
+        engines.Transformers(*base, budget=9).complete([[5] * 7], engines.Decoding(4, begins=(5, 6)))
 
 
 def test_logits_are_not_rounded_to_half_precision(base, prompts):

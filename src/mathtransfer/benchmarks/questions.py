@@ -6,7 +6,7 @@ import contextlib
 import io
 import itertools
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lm_eval.tasks
@@ -70,6 +70,20 @@ class Task:
     requests: list[Request]
     decoding: Decoding
     choices: list[list[str]]
+
+    def begun(self, words: str, tokenizer: PreTrainedTokenizerBase) -> Task:
+        """The same questions, each once, with the first words of every answer given; they are part of the answer.
+
+        Raises:
+            ValueError: answers are chosen and not written, or the tokenizer does not know the words.
+        """
+        if self.choices:
+            raise ValueError(f"answers to {self.name} are chosen, not written: their first words cannot be given")
+        ids = tokenizer(words, add_special_tokens=False).input_ids
+        if tokenizer.unk_token_id in ids:
+            raise ValueError(f"the model has no token for a part of {words!r}: give other first words")
+        once = [request for request in self.requests if request.sample == 0]
+        return replace(self, requests=once, decoding=replace(self.decoding, begins=tuple(ids)))
 
 
 def check_suite(suite: str, groups: list[str]) -> None:

@@ -6,6 +6,7 @@ The same seed gives the same completions; the two engines agree if nothing is dr
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,12 +35,27 @@ _CPU_TOKENS = 4096
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a completion's tokens are chosen and when it ends; temperature 0 takes the likeliest token."""
+    """How a completion's tokens are chosen and when it ends; temperature 0 takes the likeliest token.
+
+    A completion starts with `begins`, tokens that are given and not chosen; they count towards `max_tokens`.
+    """
 
     max_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
+    begins: tuple[int, ...] = ()
+
+    def after(self, prompts: list[list[int]], budget: int) -> tuple[list[list[int]], list[int]]:
+        """Prompts with the given tokens behind them, and how many more each completion may have.
+
+        Raises:
+            ValueError: a prompt fills the budget, or the given tokens are all that a completion may have.
+        """
+        if len(self.begins) >= self.max_tokens:
+            raise ValueError(f"completions have {self.max_tokens} tokens at most, and {len(self.begins)} are given")
+        begun = [[*prompt, *self.begins] for prompt in prompts]
+        return begun, completion_limits(begun, self.max_tokens - len(self.begins), budget)
 
 
 @dataclass(frozen=True)
@@ -47,8 +63,8 @@ class Completion:
     """What a model wrote after a prompt.
 
     `tokens` has the end-of-text token if there was one; `logprobs` are nats under the model's own distribution
-    (temperature 1, nothing cut off), one a token; `text` is without special tokens, up to a stop string; `finished`
-    is false if the budget ended it.
+    (temperature 1, nothing cut off), one a token, nan for those that were given; `text` is without special tokens, up
+    to a stop string; `finished` is false if the budget ended it.
     """
 
     tokens: list[int]
@@ -129,12 +145,12 @@ class Transformers:
         Raises:
             ValueError: a prompt fills the budget.
         """
-        limits = completion_limits(prompts, decoding.max_tokens, self.budget)
+        begun, limits = decoding.after(prompts, self.budget)
         found = []
-        for start in range(0, len(prompts), self.batch_size):
+        for start in range(0, len(begun), self.batch_size):
             batch = slice(start, start + self.batch_size)
             torch.manual_seed(1_000_000 * seed + start)
-            found += self._complete_batch(prompts[batch], decoding, limits[batch])
+            found += self._complete_batch(begun[batch], decoding, limits[batch])
         return found
 
     def _complete_batch(self, prompts: list[list[int]], decoding: Decoding, limits: list[int]) -> list[Completion]:
@@ -149,7 +165,7 @@ class Transformers:
             top_p=decoding.top_p,
             stopped=stopped,
         )
-        return [_completion(*row, self.tokenizer, ends, decoding.stop) for row in zip(*made, strict=True)]
+        return [_completion(*row, self.tokenizer, ends, decoding) for row in zip(*made, strict=True)]
 
     @torch.no_grad()
     def loglikelihoods(self, sequences: list[Continuation]) -> list[float]:
@@ -240,6 +256,7 @@ class _VLLM:
         """
         from vllm import SamplingParams
 
+        begun, limits = decoding.after(prompts, self.budget)
         settings = [
             SamplingParams(
                 temperature=decoding.temperature,
@@ -251,14 +268,14 @@ class _VLLM:
                 logprobs=0,  # of the chosen token alone
                 seed=1_000_000 * seed + number,
             )
-            for number, limit in enumerate(completion_limits(prompts, decoding.max_tokens, self.budget))
+            for number, limit in enumerate(limits)
         ]
-        outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in prompts], settings, use_tqdm=False)
+        outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in begun], settings, use_tqdm=False)
         found = []
         for output in (request.outputs[0] for request in outputs):
             tokens = list(output.token_ids)
             logprobs = [row[token].logprob for token, row in zip(tokens, output.logprobs, strict=True)]
-            found.append(_completion(tokens, logprobs, self.tokenizer, self.ends, decoding.stop))
+            found.append(_completion(tokens, logprobs, self.tokenizer, self.ends, decoding))
         return found
 
     def loglikelihoods(self, sequences: list[Continuation]) -> list[float]:
@@ -335,11 +352,12 @@ def _completion(
     logprobs: list[float],
     tokenizer: PreTrainedTokenizerBase,
     ends: list[int],
-    stop: tuple[str, ...],
+    decoding: Decoding,
 ) -> Completion:
-    """A completion from its tokens, the last of which ended it."""
-    text, stopped = _until(tokenizer.decode(tokens, skip_special_tokens=True), stop)
-    return Completion(tokens, logprobs, text, stopped or tokens[-1] in ends)
+    """A completion from the tokens that were chosen, the last of which ended it, and those that were given."""
+    whole = [*decoding.begins, *tokens]
+    text, stopped = _until(tokenizer.decode(whole, skip_special_tokens=True), decoding.stop)
+    return Completion(whole, [math.nan] * len(decoding.begins) + logprobs, text, stopped or whole[-1] in ends)
 
 
 def _until(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""The report's findings: plain sentences, each with a number and its 95% interval."""
+"""Findings of the report, and of gains by format: plain sentences, each with its numbers and their 95% intervals."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from mathtransfer.drift.comparison import Comparison
 
 _LEAST_TOKENS = 20  # of a kind, to be compared with the others
+_EXPLAINED = {  # by the verdict of `claims.elicitation.explained`
+    "all": "the change of format explains more than all of it, since within formats accuracy went the other way",
+    "most": "the change of format explains more than half of it",
+    "less": "less than half of it is a change of format",
+    "open": "the intervals leave open which of the two is larger",
+    "none": "the whole is not clearly different from zero",
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,25 @@ def findings(found: Comparison, tables: dict[str, pd.DataFrame]) -> list[Finding
 def group_name(group: str) -> str:
     """A group as the book calls it, or as a file of prompts does."""
     return GROUP_TITLES.get(group, group)
+
+
+def on_formats(explained: pd.DataFrame) -> pd.Series:
+    """What the change of format explains of every gain: a sentence by setting and group.
+
+    Args:
+        explained: from `claims.elicitation`.
+    """
+    said = {}
+    for (setting, group), row in explained.iterrows():
+        what = f"{setting[0].upper()}{setting[1:]} on {group_name(group)}"
+        gain, by_format, within = (
+            "{value:+z.1f} [{low:+z.1f}, {high:+z.1f}]".format(**row[part]) for part in ("gain", "format", "within")
+        )
+        said[setting, group] = (
+            f"{what}: {gain} points, of which {by_format} by the change of format and {within} within formats; "
+            f"{_EXPLAINED[row['verdict', '']]}."
+        )
+    return pd.Series(said)
 
 
 def _share(percent: float) -> str:
