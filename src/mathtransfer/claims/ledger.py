@@ -13,7 +13,7 @@ from mathtransfer.paper import reported
 
 Evidence = tuple[str, Estimate, str]  # a statistic's name, its estimate, and where it comes from
 _MISSING, _NOT_APPLICABLE = "no evidence yet", "not applicable"
-_COLUMNS = ["claim", "layer", "statistic", "value", "low", "high", "level", "criterion", "verdict", "run", "cell"]
+_COLUMNS = ["claim", "layer", "statistic", "value", "low", "high", "criterion", "verdict", "run", "cell"]
 
 
 def from_table(where: str, found: dict[str, Estimate]) -> list[Evidence]:
@@ -38,8 +38,10 @@ def judge(layer: str, found: list[Evidence]) -> pd.DataFrame:
         if layer not in claims()[claim].layers:
             raise ValueError(f"{claim} is not applicable to the layer {layer!r} by claims.yaml")
         said = verdict(criterion, estimate, counted[claim])
-        level = round(100 * fail_level(counted[claim]), 1)
-        rows.append((claim, layer, statistic, *estimate(level=LEVEL), level, str(criterion), said, run))
+        asked = (
+            f"{criterion}; fails at {100 * fail_level(counted[claim]):.1f}%" if counted[claim] > 1 else str(criterion)
+        )
+        rows.append((claim, layer, statistic, *estimate(level=LEVEL), asked, said, run))
     return _in_order(pd.DataFrame(rows, columns=_COLUMNS[:-1]))
 
 
