@@ -1,5 +1,6 @@
 """What a change of format explains: against loops over questions, known cases, and simulated studies."""
 
+import itertools
 import json
 
 import numpy as np
@@ -62,22 +63,26 @@ def found(raw):
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("group", ROWS)
 def test_parts_are_those_of_a_loop_over_answers(raw, found, setting, group):
-    """The base answers once for every answer of the tuned model, in that answer's format."""
-    base_right, _, base_given = raw["base", -1]
-    format_part, within = [], []
+    """For every answer of the tuned model and of the base, the base answers in that answer's format."""
+    base_right, base_begins, base_given = raw["base", -1]
+    parts = []
     for seed in (0, 1):
         right, begins, _ = raw[setting, seed]
-        for benchmark in ROWS[group]:
-            for question in range(30):
-                for sample in range(3):
-                    number = begins[benchmark, question, sample]
-                    natural = base_right[benchmark, question].mean()
-                    alike = natural if number == 3 else base_given[benchmark, question, number]
-                    format_part.append(alike - natural)
-                    within.append(right[benchmark, question, sample] - float(alike))
-    own = found[setting, group]
-    assert own["format", "natural"] == pytest.approx(100 * np.mean(format_part))
-    assert own["within", "natural"] == pytest.approx(100 * np.mean(within))
+        for place in itertools.product(ROWS[group], range(30), range(3)):
+            in_format = [*base_given[place[:2]], base_right[place[:2]].mean()]
+            change = float(in_format[begins[place]]) - float(in_format[base_begins[place]])
+            parts.append((change, float(right[place]) - float(base_right[place]) - change))
+    expected = 100 * np.mean(parts, axis=0)
+    assert found[setting, group, "format", "natural"] == pytest.approx(expected[0])
+    assert found[setting, group, "within", "natural"] == pytest.approx(expected[1])
+
+
+def test_a_model_that_answers_as_the_base_gains_nothing_in_either_part(raw):
+    models = {run: model(*raw["base", -1], BENCHMARKS) for run in raw}
+    found = elicitation.measure(together(models), draws=20)
+    parts = found[found["measure"].isin(["gain", "format", "within"])]
+    assert len(parts) == 3 * 3 * (3 + 3)  # settings with their contrast, groups; natural parts, gains in a format
+    assert (parts[["value", "low", "high"]] == 0).all(axis=None)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

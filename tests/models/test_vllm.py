@@ -81,6 +81,18 @@ def test_greedy_completions_agree(both, prompts):
 
 
 @needs_vllm
+@only_float32
+def test_completions_with_given_tokens_agree(both, prompts):
+    plain, vllm, (enough, *_) = both
+    begins = plain.tokenizer("let me think .").input_ids
+    begun = engines.Decoding(96, begins=tuple(begins))
+    made = [tokens(engine.complete(prompts[::3], begun)) for engine in (plain, vllm)]
+    same = [one for one, other in zip(*made, strict=True) if one == other]
+    assert len(same) >= enough * len(made[0])
+    assert all(one[: len(begins)] == begins and len(one) <= 96 for one in made[1])
+
+
+@needs_vllm
 def test_loglikelihoods_agree(both, prompts):
     plain, vllm, (_, tolerance, _) = both
     made = plain.complete(prompts[::5], GREEDY)

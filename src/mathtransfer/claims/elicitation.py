@@ -8,7 +8,8 @@ averages over questions (Kitagawa's decomposition of a difference of rates, 1955
     format = sum over f of (p_tuned - p_base) A_base    the base, begun as the tuned model begins, minus the base
     within = sum over f of p_tuned (A_tuned - A_base)   the tuned model minus the base, begun alike
 
-A model's natural accuracy is the sum of its p A, and stands for it.
+The sum of p A is a model's natural accuracy. So the gain is that of the natural answers, the first part is computed as
+it stands here, and the second is what is left: the first is zero, without any noise, if no share changed.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def measure(answers: pd.DataFrame, draws: int = 1000) -> pd.DataFrame:
 
 
 def _begun_alike(answers: pd.DataFrame) -> pd.DataFrame:
-    """With two columns more: natural accuracy, and the base's when its answers begin in the formats of the model's."""
+    """With two columns more: natural accuracy, and the sum of p A with the model's p and the base's A."""
     base = answers.loc[("base", -1)]
     natural = pd.DataFrame({_OTHERWISE: base["right"].sum(axis=1)})  # for a format that is not given: as the base likes
     in_format = base["given"].join(natural).loc[answers.index.droplevel(["setting", "seed"])]
@@ -140,16 +141,17 @@ def _levels(own: _Values) -> _Values:
 
 
 def _gains(own: _Values, base: _Values) -> _Values:
-    natural, of_base = own["natural", ""], base["natural", ""]
-    alike, alike_by_word = own["base begun alike", ""], _standardised(own, base)
+    gain = own["natural", ""] - base["natural", ""]
+    by_format = own["base begun alike", ""] - base["base begun alike", ""]
+    by_first_word = _standardised(own, base) - base["natural", ""]
     return {
-        ("gain", NATURAL): natural - of_base,
+        ("gain", NATURAL): gain,
         **{("gain", name): own["given", name] - base["given", name] for name in FORMATS},
-        ("format", NATURAL): alike - of_base,
-        ("within", NATURAL): natural - alike,
-        ("format minus within", NATURAL): 2 * alike - of_base - natural,
-        ("format by first word", NATURAL): alike_by_word - of_base,
-        ("within by first word", NATURAL): natural - alike_by_word,
+        ("format", NATURAL): by_format,
+        ("within", NATURAL): gain - by_format,
+        ("format minus within", NATURAL): 2 * by_format - gain,
+        ("format by first word", NATURAL): by_first_word,
+        ("within by first word", NATURAL): gain - by_first_word,
     }
 
 
