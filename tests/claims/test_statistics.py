@@ -203,3 +203,29 @@ def test_training_logs_by_hand():
             "rl_over_sft_oscillation": 2.0,
         }
     )
+
+
+def test_ratios_of_token_drift_have_the_questions_error():
+    """All seeds alike: what is left is the questions' part, which the old intervals left out."""
+    rows = [
+        (setting, seed, "math", benchmark, metric, value, value * relative, 100)
+        for setting, value in {"off-policy SFT": 2.0, "on-policy RL": 1.0}.items()
+        for seed in range(3)
+        for benchmark in ("a", "b")
+        for metric, relative in {
+            "rank_shift": 0.1,
+            "shifted": 0.2,
+            "kl": 0.1,
+            "kl_response": 0.1,
+            "shift_evenness": 0.1,
+        }.items()
+    ]
+    columns = ["setting", "seed", "group", "benchmark", "metric", "value", "stderr", "n"]
+    found = {
+        name: estimate() for name, estimate, _ in miniature.token_drift(pd.DataFrame(rows, columns=columns), "here")
+    }
+    # Two benchmarks, each known to a tenth (a fifth): their mean to a tenth over the root of two, for either setting.
+    for name, relative in (("rl_over_sft_rank_shift", 0.1), ("sft_over_rl_shifted_share", 0.2)):
+        value, low, high = found[name]
+        assert math.log(high / value) == pytest.approx(1.96 * relative, rel=1e-3)
+        assert math.log(value / low) == pytest.approx(1.96 * relative, rel=1e-3)
