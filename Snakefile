@@ -95,7 +95,7 @@ rule studied:
 
 # The authors' released generations, where the user has them; without them their chapter reads recorded results.
 DATA_ROOT = config.get("data_root", "data")
-RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.suffix in (".json", ".jsonl")]
+RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.suffix in (".json", ".jsonl", ".csv")]
 RECORDED = "results/released_generations.csv"
 
 # Evaluations of the real models: recorded ones, and those that were run here.
