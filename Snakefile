@@ -75,6 +75,7 @@ STUDYING = [
     "published_tables",
     "index_under_the_microscope",
     "released_generations",
+    "known_problems",
     "miniature_world",
     "controlled_study",
     "latent_drift",
@@ -218,6 +219,7 @@ CHAPTERS = {
         [f"{EVIDENCE}/released_generations.csv"],
         {"data_root": DATA_ROOT, "download": config.get("download", False), "recorded": RECORDED},
     ),
+    "known_problems": ([RECORDED], [], {"recorded": RECORDED}),
     "miniature_world": ([*manifests("evaluate", ["base"])], [], {}),
     "controlled_study": (
         [*manifests("evaluate", ["base", *TRAINED]), *manifests("train")],
