@@ -84,6 +84,7 @@ STUDYING = [
     "published_claims",
     "index_under_the_microscope",
     "released_generations",
+    "known_problems",
     "miniature_world",
     "controlled_study",
     "elicitation_or_skill",
@@ -105,7 +106,7 @@ rule studied:
 
 # The authors' released generations, if the user has them; without them their chapter reads recorded results.
 DATA_ROOT = config.get("data_root", "data")
-RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.suffix in (".json", ".jsonl")]
+RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.suffix in (".json", ".jsonl", ".csv")]
 RECORDED = "results/released_generations.csv"
 
 # Evaluations of the real models: recorded ones, and those that were run here.
@@ -228,6 +229,7 @@ CHAPTERS = {
         [f"{EVIDENCE}/released_generations.csv"],
         {"data_root": DATA_ROOT, "download": config.get("download", False), "recorded": RECORDED},
     ),
+    "known_problems": ([RECORDED], [], {"recorded": RECORDED}),
     "miniature_world": (
         ["src/mathtransfer/miniature/base_candidates.csv", *manifests("evaluate", ["base"])],
         [],

@@ -17,6 +17,55 @@ from mathtransfer.benchmarks.pool import BENCHMARKS
 from mathtransfer.benchmarks.regrading import regrade
 from mathtransfer.paper import released
 
+# --- conversation and choices
+
+
+def test_who_thinks_is_seen_by_the_first_word():
+    """The prompt shows an empty think block, so a thought has no opening tag, and a cut one no closing tag either."""
+    texts = ["Okay, so</think>Red.", "Okay, but</think>No.", "Hm</think>Yes.", "Okay, it is", "Hm, red.", "Red."]
+    table = pd.DataFrame({"response": texts}, dtype=object).assign(model="m", benchmark="coqa", gold=[["red"]] * 6)
+    table["question"] = range(6)
+    found = regrade(table)
+    assert list(found["truncated"]) == [False, False, False, True, False, False]
+    assert list(found["strict"]) == [CORRECT, WRONG, WRONG, NO_ANSWER, WRONG, CORRECT]
+    assert list(found["lenient"]) == [CORRECT, WRONG, WRONG, WRONG, CORRECT, CORRECT]
+
+
+def test_without_a_gold_answer_there_is_no_grade():
+    table = pd.DataFrame({"response": ["Red.", "Red.\n"]}, dtype=object)
+    table = table.assign(model="m", benchmark="coqa", question=[0, 1], gold=[["red"], None])
+    found = regrade(table)
+    assert found["strict"][0] == CORRECT and found.loc[1, ["asked", *READINGS]].isna().all()
+    assert list(found["stopped"]) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("response", "strict", "lenient", "harness"),
+    [
+        ("a red boat", CORRECT, CORRECT, CORRECT),
+        ("The RED boat!\n\nIt floats.", CORRECT, WRONG, CORRECT),
+        ("It floats.\n\nSo it was a red boat, I think.", WRONG, CORRECT, WRONG),
+        ("Q: Who?\n\nA: a man\n\nQ: What?\n\nA: **Red boat.**", WRONG, CORRECT, WRONG),
+        ("A: a red boat", CORRECT, CORRECT, CORRECT),  # the letter goes with the articles
+        ("a tired boat", WRONG, WRONG, WRONG),
+        ("...", NO_ANSWER, NO_ANSWER, NO_ANSWER),
+    ],
+)
+def test_readings_of_coqa(response, strict, lenient, harness):
+    gold = ["a red boat", "the red boat"]
+    found = [BENCHMARKS["coqa"].grade(response, gold, False, reading).status for reading in READINGS]
+    assert found == [strict, lenient, harness]
+
+
+def test_lenient_reading_of_gpqa():
+    grade = BENCHMARKS["gpqa_diamond"].grade
+    assert grade("Therefore, the correct answer is **C**.", "C", False, "lenient").status == CORRECT
+    assert grade("Therefore, the correct answer is **C**.", "C", False, "strict").status == NO_ANSWER
+    assert grade("The answer is A. No: \\boxed{C}", "C", False, "lenient").status == CORRECT
+    assert grade("The answer is C, or", "C", True, "lenient").status == CORRECT  # inside thinking that never ends
+    assert grade("A nucleus is larger", "A", False, "lenient").status == NO_ANSWER
+
+
 # --- mathematics
 
 
@@ -211,14 +260,24 @@ def test_gold_answers_are_correct_by_every_reading_and_changed_ones_by_none(data
 
 
 def test_recorded_grades_repeat(data_root):
-    """A part of the recorded results, graded again."""
+    """A part of the recorded results, graded again; GPQA where its files are, CoQA where the conversation is known."""
     recorded = pd.read_csv(Path(__file__).parents[2] / "results" / "released_generations.csv")
-    assert len(recorded) == 1541 and recorded.notna().all(axis=None)
-    responses = released.responses(data_root)
-    some = responses.groupby(["model", "benchmark"]).sample(40, random_state=0).sort_index()
-    thinks = responses.groupby(["model", "benchmark"])["response"].transform(lambda r: r.str.contains("</think>").any())
+    key = ["model", "benchmark", "question"]
+    assert len(recorded) == 2937 and not recorded.duplicated(key).any()
+    assert recorded.drop(columns=recorded.filter(regex="asked|strict|lenient|harness").columns).notna().all(axis=None)
+    ungraded = recorded["strict"].isna()
+    assert ungraded.groupby(recorded["benchmark"]).sum().to_dict() == {
+        **{"math500": 0, "ifeval": 0},
+        **{"coqa": 998, "gpqa_diamond": 2},  # one known conversation; one question of which all choices read the same
+    }
+    assert recorded[~ungraded].notna().all(axis=None)
+    responses = released.responses(data_root).dropna(subset="gold")
+    joined = responses.merge(recorded[~ungraded], on=key)
+    some = joined.groupby(["model", "benchmark"]).sample(frac=0.08, random_state=0)
+    thinks = responses.groupby(["model", "benchmark"])["response"].agg(lambda r: r.str.contains("</think>").any())
     for row in some.itertuples():
         for reading in READINGS:
-            if recorded.loc[row.Index, reading] != NOT_GRADED:
-                graded = BENCHMARKS[row.benchmark].grade(row.response, row.gold, thinks[row.Index], reading)
-                assert graded.status == recorded.loc[row.Index, reading], (row.benchmark, row.question, reading)
+            if (status := getattr(row, reading)) != NOT_GRADED:
+                thought = thinks[row.model, row.benchmark]  # as of all of a model's that are graded here
+                graded = BENCHMARKS[row.benchmark].grade(row.response, row.gold, thought, reading)
+                assert graded.status == status, (row.benchmark, row.question, reading)

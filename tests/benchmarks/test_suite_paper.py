@@ -348,7 +348,8 @@ def test_released_generations_score_as_in_their_chapter(base, tmp_path):
     except FileNotFoundError as error:
         pytest.skip(str(error))
     recorded = pd.read_csv(Path(__file__).parents[2] / "results" / "released_generations.csv")
-    for (model, benchmark), own in responses.groupby(["model", "benchmark"], sort=False):
+    whole = responses[responses["benchmark"].isin(["math500", "ifeval"])]  # their rows need nothing but the gold answer
+    for (model, benchmark), own in whole.groupby(["model", "benchmark"], sort=False):
         root = tmp_path / f"{model}{benchmark}"
         (root / "benchmarks").mkdir(parents=True)
         for path in (EXAMPLES / "benchmarks").glob("*.jsonl"):

@@ -1,5 +1,7 @@
 """Single notebooks through papermill: bad parameters, missing tables, kill -9 and repetition."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +20,7 @@ TABLES = [
     ("published_tables", "scores"),
     ("published_claims", "pca_shift_figures"),
     ("published_claims", "ablation_reported"),
+    ("known_problems", "critiques"),
     ("index_under_the_microscope", "transferability_reported"),
 ]
 
@@ -44,6 +47,30 @@ def test_without_a_table_of_the_paper_the_build_fails(tmp_path):
     done = run(papermill(f"chapters/{chapter}", tmp_path / "out.ipynb", study=tmp_path), copy)
     assert done.returncode != 0
     assert f"unknown table '{table}'" in done.stderr.strip().splitlines()[-1]
+
+
+def heading_ids(chapter: str) -> set[str]:
+    """The anchors that the book gives the headings of a chapter."""
+    notebook = json.loads((ROOT / "notebooks" / "chapters" / f"{chapter}.ipynb").read_text())
+    prose = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    headings = re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") for heading in headings}
+
+
+@pytest.mark.slow
+def test_known_problems_lead_to_issues_and_chapters(tmp_path):
+    out = tmp_path / "out.ipynb"
+    done = run(papermill("chapters/known_problems", out, study=tmp_path))
+    assert done.returncode == 0, done.stderr[-2000:]
+    html = out.read_text().replace("\\", "")
+    for place, number in (source.split("#") for source in reported.table("critiques")["source"]):
+        assert f'href="https://github.com/{place}/issues/{number}"' in html
+    links = re.findall(r'href="(\w+)\.html#?([\w-]*)"', html)
+    assert len(links) >= 15
+    for chapter, section in links:
+        assert not section or section in heading_ids(chapter), (chapter, section)
+    for computed in ("60.0 printed, 51.0 in", "45.2 printed, 44.1 in", "52 (46 to 58)", "24 (19 to 29)"):
+        assert computed in html
 
 
 def train_command(out: Path) -> list[str]:

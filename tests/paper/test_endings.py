@@ -112,3 +112,15 @@ def test_an_answer_inside_unfinished_thinking():
     assert endings.describe("The final answer is 3. Or is it", True)["answer_in_unfinished_think"]
     assert not endings.describe("I make sure that my final answer fits", True)["answer_in_unfinished_think"]
     assert not endings.describe("so \\boxed{3}</think>\\boxed{3}", True)["answer_in_unfinished_think"]
+
+
+def test_the_stop_string_is_that_of_the_benchmark():
+    """CoQA's task stops before the next "Q:", that of MATH-500 before "Problem:", the others nowhere."""
+    cut = "Q: What colour was it?\n\nA: Red\n"
+    assert [endings.describe(cut, False, name)["stopped"] for name in ("coqa", "math500", "ifeval")] == [
+        True,
+        False,
+        False,
+    ]
+    assert not endings.describe(cut.rstrip(), False, "coqa")["stopped"]
+    assert [endings.describe("**Understanding the ", False, n)["stopped"] for n in ("math500", "coqa")] == [True, False]

@@ -39,14 +39,16 @@ def mc_taco_row(row: dict) -> dict:
 def _grade_gpqa(response: str, gold: str, thinks: bool, reading: str) -> Grade:
     """One response to GPQA, which asks for a letter in a box.
 
-    The harness reading is evalchemy's: the last capital A, B, C or D that stands alone, in the text made capital, so
-    that the article "a" counts.
+    Lenient takes the last letter in a box or after "answer", from the thinking if nothing follows. The harness reading
+    is evalchemy's: the last capital A, B, C or D that stands alone, in the text made capital, so that the article "a"
+    counts.
     """
     if reading == "harness":
-        letters = re.findall(r"\b(A|B|C|D)\b", response.upper())
-    else:
-        letters = _BOXED_LETTER.findall(split_thinking(response, thinks)[1])
-    return _letter(letters, gold)
+        return _letter(re.findall(r"\b(A|B|C|D)\b", response.upper()), gold)
+    answer = split_thinking(response, thinks)[1]
+    if reading == "lenient":
+        return _letter(_FINAL_LETTER.findall(answer if answer.strip() else response), gold)
+    return _letter(_BOXED_LETTER.findall(answer), gold)
 
 
 def _grade_acpbench(response: str, gold: str, thinks: bool, reading: str) -> Grade:

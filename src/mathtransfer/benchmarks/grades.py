@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 # `strict` wants the answer where it was asked for, after thinking has ended. `harness` does what the paper's harness
-# does (evalchemy or lm-evaluation-harness, as the benchmark's task file says). `lenient`, which only mathematics and
-# IFEval know, takes the last answer anywhere.
+# does (evalchemy or lm-evaluation-harness, as the benchmark's task file says). `lenient`, which only mathematics, GPQA,
+# CoQA and IFEval know, takes the last answer anywhere.
 READINGS = ("strict", "lenient", "harness")
 CORRECT, WRONG, NO_ANSWER, NOT_GRADED = "correct", "wrong answer", "no answer in the expected format", "not graded"
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pandas as pd
 
 from mathtransfer.benchmarks.grades import CORRECT
-from mathtransfer.claims.intervals import Interval, quantile_interval, resample_questions
+from mathtransfer.claims.intervals import Array, Interval, quantile_interval, resample_questions
 from mathtransfer.claims.ledger import Evidence, from_table
 from mathtransfer.claims.token_drift import kl_ratio
 from mathtransfer.paper import reported
 
 _RL, _THINK, _ = reported.CONTROLLED_STUDY
 _DRAWS = 2000
+# What opens a sentence of someone who thinks aloud. But and So are the paper's examples (Section 4.2, Figure 5); the
+# others are ours, the words by which long chains of thought are known. Inside a sentence they are ordinary words, so
+# they count at its beginning only, and "Let me know" offers help. "Assistant:" is how RL opens many responses.
+_MARKER = re.compile(
+    r"(?:^(?:Assistant:)?|[.!?\n])\W*(?:wait|let me(?! know)|let['’]s|first|so|but|therefore|hmm|alternatively|okay)\b",
+    re.IGNORECASE,
+)
 
 
 def paired_difference(graded: pd.DataFrame, reading: str) -> tuple[int, float, float, Interval]:
@@ -24,12 +34,82 @@ def paired_difference(graded: pd.DataFrame, reading: str) -> tuple[int, float, f
     Returns:
         The number of problems, the percentages that RL and SFT solved, and RL less SFT with a bootstrap over problems.
     """
-    graded = graded.assign(hit=100.0 * (graded[reading] == CORRECT))
-    hits = graded.pivot(index="model", columns="question", values="hit").dropna(axis=1)
-    accuracy = hits.loc[[_RL, _THINK]].to_numpy()
-    drawn = resample_questions([accuracy], _DRAWS, seed=0)[..., 0]
-    rl, sft = accuracy.mean(1)
-    return accuracy.shape[1], rl, sft, quantile_interval(rl - sft, drawn[:, 0] - drawn[:, 1])
+    accuracy = _by_question(graded.assign(hit=100.0 * (graded[reading] == CORRECT)), "hit", [_RL, _THINK])
+    difference = quantile_interval(*_resampled_difference(accuracy))
+    return accuracy.shape[1], *accuracy.mean(1), difference
+
+
+def _by_question(table: pd.DataFrame, column: str, models: list[str]) -> Array:
+    """One value a question of each of two models, `(2, questions)`; a question that one of them lacks is left out."""
+    return table.pivot(index="model", columns="question", values=column).dropna(axis=1).loc[models].to_numpy(float)
+
+
+def _resampled_difference(values: Array, seed: int = 0) -> tuple[float, Array]:
+    """The first model's mean less the second's, and the same in a bootstrap over questions, `(draws,)`."""
+    drawn = resample_questions([values], _DRAWS, seed)[..., 0]
+    return float(values[0].mean() - values[1].mean()), drawn[:, 0] - drawn[:, 1]
+
+
+def reasoning_markers(responses: pd.DataFrame) -> pd.DataFrame:
+    """How many words and reasoning markers a response has: `words, markers`, with the index of `responses`."""
+    text = responses["response"]
+    markers = text.map(lambda own: len(_MARKER.findall(own)))
+    return pd.DataFrame({"words": text.str.split().str.len(), "markers": markers})
+
+
+def marker_differences(table: pd.DataFrame) -> pd.DataFrame:
+    """Reasoning markers and length of SFT's responses against RL's to the same prompts, for T7.
+
+    Args:
+        table: `model, question, words, markers` of one benchmark.
+
+    Returns:
+        `what, sft, rl, value, low, high`: the means, and SFT less RL with a bootstrap over questions. Of the number of
+        words it is the geometric mean, and SFT over RL.
+    """
+    counted = table.assign(
+        holds=100.0 * (table["markers"] > 0),
+        rate=100.0 * table["markers"] / table["words"],
+        log_words=np.log(table["words"]),
+    )
+    rows = []
+    for what, column in [
+        ("responses with a marker (%), difference", "holds"),
+        ("markers per hundred words, difference", "rate"),
+        ("words, ratio", "log_words"),
+    ]:
+        values = _by_question(counted, column, [_THINK, _RL])
+        found = [*values.mean(1), *quantile_interval(*_resampled_difference(values))]
+        rows.append((what, *(np.exp(found) if column == "log_words" else found)))
+    return pd.DataFrame(rows, columns=["what", "sft", "rl", "value", "low", "high"])
+
+
+def accuracy_by_marker(table: pd.DataFrame, reading: str) -> pd.DataFrame:
+    """Whether SFT does worse on the questions that it answers with a reasoning marker, for T7.
+
+    RL's accuracy on the same questions stands for how hard they are. The last row is the difference of the differences.
+
+    Args:
+        table: `model, question, markers, <reading>_followed` of one benchmark; of both models and both kinds of
+            question.
+
+    Returns:
+        `where, questions, sft, rl, value, low, high`: accuracies in percent, and SFT less RL in points with a bootstrap
+        over the questions of each kind.
+    """
+    table = table.dropna(subset=f"{reading}_followed")
+    table = table.assign(accuracy=100.0 * table[f"{reading}_followed"].astype(float))
+    marked = set(table.loc[(table["model"] == _THINK) & (table["markers"] > 0), "question"])
+    rows, gaps = [], []
+    for seed, (where, has_marker) in enumerate([("SFT's response has a marker", True), ("it has none", False)]):
+        own = table[table["question"].isin(marked) == has_marker]
+        values = _by_question(own, "accuracy", [_THINK, _RL])
+        gaps.append(_resampled_difference(values, seed))
+        rows.append((where, values.shape[1], *values.mean(1), *quantile_interval(*gaps[-1])))
+    (marked_gap, marked_drawn), (other_gap, other_drawn) = gaps
+    both = quantile_interval(marked_gap - other_gap, marked_drawn - other_drawn)
+    rows.append(("difference", rows[0][1] + rows[1][1], np.nan, np.nan, *both))
+    return pd.DataFrame(rows, columns=["where", "questions", "sft", "rl", "value", "low", "high"])
 
 
 def evidence() -> list[Evidence]:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from mathtransfer.models.thinking import split_thinking
 
-STOP_STRING = "Problem:"  # hendrycks_math500 of lm-evaluation-harness stops a generation before this
+# lm-evaluation-harness stops a generation before this: its tasks hendrycks_math500 and coqa.
+STOP_STRINGS = {"math500": "Problem:", "coqa": "\nQ:"}
 _BUDGET = 4096  # tokens, prompt and response together; inferred: runs of newlines fill it up to the prompt's length
 _LOOP_TAIL, _LOOP_LENGTH = 3000, 200  # characters: the part looked at, and the least that all repeats cover
 # A word with the character before it, a digit, a run of punctuation, a break: no token of Qwen's holds two of them.
 _PIECE = re.compile(r"(?:[^\n\w]|_)?[^\W\d_]+|\d|(?:[^\w\s]|_)+\n*|\n\s*")
-# Where the stop string would follow: "**Understanding the ", cut from "**Understanding the Problem:**" and open; or the
+# Where "Problem:" would follow: "**Understanding the ", cut from "**Understanding the Problem:**" and open; or the
 # break after "Let me check the problem again." or "The user wrote:".
 _BEFORE_STOP = re.compile(r"(?<!\*)\*\*(?:[A-Z][\w-]* (?:\w+ ){0,3})?$|(?:problem|wrote)[^\n]*\n\n\"?$")
 _EXPLICIT_ANSWER = re.compile(r"\\boxed\s*\{|final answer(?: is|:)", re.IGNORECASE)
@@ -32,21 +33,27 @@ def _is_looping(response: str) -> bool:
     return len(tail) == _LOOP_TAIL and repeated_ending(masked) == len(masked)
 
 
-def _is_stopped(response: str) -> bool:
-    """Whether the harness's stop string, "Problem:", probably ended it."""
+def _is_stopped(response: str, benchmark: str) -> bool:
+    """Whether the harness's stop string probably ended it.
+
+    For CoQA it shows if an empty line stood before the next "Q:": then a line end is left, which the models hardly ever
+    write at the end of a text.
+    """
+    if benchmark != "math500":
+        return benchmark in STOP_STRINGS and response.endswith("\n")
     line = response[response.rfind("\n") + 1 :]
     is_open = line in ("", '"') or line.count("**") % 2 == 1
     return is_open and _BEFORE_STOP.search(response[-200:]) is not None
 
 
-def _is_truncated(response: str, thinks: bool) -> bool:
+def _is_truncated(response: str, thinks: bool, benchmark: str) -> bool:
     """Whether it stopped before an end: at the token budget, or at a stop string.
 
     The files hold no reason for stopping, so the text decides: thinking that was never finished; a stop string; or, if
     it is long enough to have met the token budget, a loop or an unfinished last sentence or block. Long enough: half
     the budget in bytes for a loop (a token has one or more), else in pieces (of one token or more, mostly below two).
     """
-    if split_thinking(response, thinks)[2] or _is_stopped(response):
+    if split_thinking(response, thinks)[2] or _is_stopped(response, benchmark):
         return True
     if _is_looping(response):
         return len(response.encode(errors="replace")) >= _BUDGET // 2
@@ -65,12 +72,12 @@ def _ends(response: str) -> bool:
     return not (is_open or response[-1:].isspace()) and (last in _ENDINGS or last >= _EMOJI)
 
 
-def describe(response: str, thinks: bool) -> dict[str, bool]:
+def describe(response: str, thinks: bool, benchmark: str = "math500") -> dict[str, bool]:
     """`truncated, stopped, looping, answer_in_unfinished_think` of one response."""
     unfinished = split_thinking(response, thinks)[2]
     return {
-        "truncated": _is_truncated(response, thinks),
-        "stopped": _is_stopped(response),
+        "truncated": _is_truncated(response, thinks, benchmark),
+        "stopped": _is_stopped(response, benchmark),
         "looping": _is_looping(response),
         "answer_in_unfinished_think": unfinished and _EXPLICIT_ANSWER.search(response) is not None,
     }
