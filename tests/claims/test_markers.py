@@ -1,5 +1,7 @@
 """Reasoning markers, and paired differences over questions, by hand."""
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -56,3 +58,13 @@ def test_difference_on_the_same_problems():
     problems, rl, sft, (value, low, high) = released.paired_difference(graded, "strict")
     assert (problems, rl, sft) == (39, 100, pytest.approx(100 * 20 / 39))
     assert value == pytest.approx(rl - sft) and low < value < high
+
+
+def test_evidence_on_markers_stays_open_without_enough_grades():
+    whole = {name: estimate() for name, estimate, _ in released.evidence_on_markers(table(80))}
+    value, low, high = whole["sft_less_rl_marked"]
+    assert value == 50 and low < 50 < high and high - low < 30
+    assert whole["marked_less_unmarked_gap"] == pytest.approx((-100, -100, -100))
+    for few in (table(40), table(80).assign(strict_followed=None)):
+        found = {name: estimate() for name, estimate, _ in released.evidence_on_markers(few)}
+        assert math.isnan(found["marked_less_unmarked_gap"][0]) and found["sft_less_rl_marked"][0] == 50

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from mathtransfer.benchmarks.grades import CORRECT
-from mathtransfer.claims.intervals import Array, Interval, quantile_interval, resample_questions
+from mathtransfer.claims.intervals import Array, Interval, quantile_interval, resample_questions, without_interval
 from mathtransfer.claims.ledger import Evidence, from_table
-from mathtransfer.claims.token_drift import kl_ratio
+from mathtransfer.claims.token_drift import cost_of_markers, kl_ratio, reasoning_markers_share
 from mathtransfer.paper import reported
 
 _RL, _THINK, _ = reported.CONTROLLED_STUDY
 _DRAWS = 2000
+LEAST_GRADED = 30  # of either kind of answer, before accuracies are compared
 # What opens a sentence of someone who thinks aloud. But and So are the paper's examples (Section 4.2, Figure 5); the
 # others are ours, the words by which long chains of thought are known. Inside a sentence they are ordinary words, so
 # they count at its beginning only, and "Let me know" offers help. "Assistant:" is how RL opens many responses.
@@ -97,19 +100,25 @@ def accuracy_by_marker(table: pd.DataFrame, reading: str) -> pd.DataFrame:
         `where, questions, sft, rl, value, low, high`: accuracies in percent, and SFT less RL in points with a bootstrap
         over the questions of each kind.
     """
-    table = table.dropna(subset=f"{reading}_followed")
-    table = table.assign(accuracy=100.0 * table[f"{reading}_followed"].astype(float))
-    marked = set(table.loc[(table["model"] == _THINK) & (table["markers"] > 0), "question"])
     rows, gaps = [], []
-    for seed, (where, has_marker) in enumerate([("SFT's response has a marker", True), ("it has none", False)]):
-        own = table[table["question"].isin(marked) == has_marker]
-        values = _by_question(own, "accuracy", [_THINK, _RL])
+    for seed, (where, values) in enumerate(_by_marker(table, reading).items()):
         gaps.append(_resampled_difference(values, seed))
         rows.append((where, values.shape[1], *values.mean(1), *quantile_interval(*gaps[-1])))
-    (marked_gap, marked_drawn), (other_gap, other_drawn) = gaps
-    both = quantile_interval(marked_gap - other_gap, marked_drawn - other_drawn)
-    rows.append(("difference", rows[0][1] + rows[1][1], np.nan, np.nan, *both))
+    rows.append(("difference", rows[0][1] + rows[1][1], np.nan, np.nan, *quantile_interval(*_less(*gaps))))
     return pd.DataFrame(rows, columns=["where", "questions", "sft", "rl", "value", "low", "high"])
+
+
+def _by_marker(table: pd.DataFrame, reading: str) -> dict[str, Array]:
+    """SFT's and RL's accuracy in percent, `(2, questions)`, where SFT's response has a marker and where it has none."""
+    table = table.dropna(subset=f"{reading}_followed")
+    table = table.assign(accuracy=100.0 * table[f"{reading}_followed"].astype(float))
+    marked = table["question"].isin(table.loc[(table["model"] == _THINK) & (table["markers"] > 0), "question"])
+    parts = {"SFT's response has a marker": table[marked], "it has none": table[~marked]}
+    return {where: _by_question(part, "accuracy", [_THINK, _RL]) for where, part in parts.items()}
+
+
+def _less(a: tuple[float, Array], b: tuple[float, Array]) -> tuple[float, Array]:
+    return a[0] - b[0], a[1] - b[1]
 
 
 def evidence() -> list[Evidence]:
@@ -117,3 +126,22 @@ def evidence() -> list[Evidence]:
     kl = reported.table("kl_reported")
     kl = kl[kl["where"].str.startswith("released")].set_index("model")["kl"]
     return from_table("released KL on IFEval, think (SFT)", kl_ratio(kl[[_THINK]].to_numpy(), kl[[_RL]].to_numpy()))
+
+
+def evidence_on_markers(table: pd.DataFrame) -> list[Evidence]:
+    """T7 on CoQA: whether SFT's answers hold more markers, and, if enough are graded, whether that costs accuracy.
+
+    Args:
+        table: as for `accuracy_by_marker` with the reading `strict`, of CoQA alone.
+    """
+    holds = _by_question(table.assign(holds=100.0 * (table["markers"] > 0)), "holds", [_THINK, _RL])
+    share = partial(quantile_interval, *_resampled_difference(holds))
+    found = from_table(f"CoQA, {holds.shape[1]} questions", reasoning_markers_share(share))
+    kinds = list(_by_marker(table, "strict").values()) if table["strict_followed"].notna().any() else []
+    graded = [values.shape[1] for values in kinds]
+    if len(graded) == 2 and min(graded) >= LEAST_GRADED:
+        gaps = [_resampled_difference(values, seed) for seed, values in enumerate(kinds)]
+        cost = partial(quantile_interval, *_less(*gaps))
+    else:
+        cost = partial(without_interval, math.nan)
+    return found + from_table(f"CoQA, {sum(graded)} graded questions", cost_of_markers(cost))

@@ -66,6 +66,16 @@ def _kl_on_non(non: Array, rest: Array) -> dict[str, Estimate]:
     return {"sft_kl_non_over_rest": partial(geometric_interval, non / rest)}
 
 
+def reasoning_markers_share(difference: Estimate) -> dict[str, Estimate]:
+    """T7: the share of answers to non-reasoning prompts that hold a reasoning marker, SFT less RL, percent."""
+    return {"sft_less_rl_marked": difference}
+
+
+def cost_of_markers(difference: Estimate) -> dict[str, Estimate]:
+    """T7: how much further SFT's accuracy is behind RL's if its answer holds a marker, percentage points."""
+    return {"marked_less_unmarked_gap": difference}
+
+
 def _second_pair_rank_shift(rl: Array, sft: Array) -> dict[str, Estimate]:
     """T8: mean absolute rank shifts of the pair trained on Qwen2.5-7B, by benchmark, `(benchmarks,)`."""
     return {"second_pair_rl_over_sft_rank_shift": partial(geometric_interval, rl / sft)}

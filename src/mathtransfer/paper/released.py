@@ -159,7 +159,7 @@ def responses(data_root: str | Path) -> pd.DataFrame:
             path = Path(data_root, "released_generations", f"UniReason-{name}_{stem}.jsonl")
             if benchmark == "gpqa_diamond" and not (path.is_file() and _gpqa_file(data_root).is_file()):
                 continue
-            outputs = read_lines(path)
+            outputs = list(read_lines(path))
             golds = _GOLDS[benchmark](data_root, [output["input"] for output in outputs])
             rows = [
                 (_MODELS[name], benchmark, i, output["output"], gold)
@@ -173,7 +173,7 @@ def responses(data_root: str | Path) -> pd.DataFrame:
 
 
 def _math_golds(data_root: str | Path, prompts: list[str]) -> list[str]:
-    questions = read_lines(Path(data_root, "benchmarks/math500.jsonl"))
+    questions = list(read_lines(Path(data_root, "benchmarks/math500.jsonl")))
     for row, (question, prompt) in enumerate(zip(questions, prompts, strict=True)):
         _check_question("math500", row, question["problem"] in prompt)
     return [question["answer"] for question in questions]
