@@ -44,7 +44,8 @@ def paired_difference(graded: pd.DataFrame, reading: str) -> tuple[int, float, f
 
 def _by_question(table: pd.DataFrame, column: str, models: list[str]) -> Array:
     """One value a question of each of two models, `(2, questions)`; a question that one of them lacks is left out."""
-    return table.pivot(index="model", columns="question", values=column).dropna(axis=1).loc[models].to_numpy(float)
+    wide = table.pivot(index="model", columns="question", values=column).reindex(models)
+    return wide.dropna(axis=1).to_numpy(float)
 
 
 def _resampled_difference(values: Array, seed: int = 0) -> tuple[float, Array]:
