@@ -266,9 +266,9 @@ CHAPTERS["ledger"] = (
 )
 EVALUATED = [*manifests("evaluate", ["base", *TRAINED]), *manifests("train")]
 CHAPTERS["how_we_judge"] = (
-    [f"{ROOT}/ledger.csv", *EVALUATED, *manifests("latent_drift"), *manifests("token_drift")],
+    [RECORDED, f"{ROOT}/ledger.csv", *EVALUATED, *manifests("latent_drift"), *manifests("token_drift")],
     [],
-    {},
+    {"recorded": RECORDED},
 )
 CHAPTERS["introduction"] = ([f"{ROOT}/{name}.csv" for name in ("ledger", "scores", "elicitation")], [], {})
 

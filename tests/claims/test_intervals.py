@@ -111,8 +111,6 @@ def test_quantities_by_seed_subtract_and_divide_with_their_errors():
     a = intervals.BySeed(np.array([3.0, 5.0]), np.array([0.1, 0.3]))
     b = intervals.BySeed(np.array([1.0, 6.0]), np.array([0.2, 0.2]))
     assert intervals.by_seed_interval(a - b) == intervals.seed_interval([2.0, -1.0], 0.4)
-    both = intervals.larger(a, b)
-    assert both.values.tolist() == [3.0, 6.0] and both.variance.tolist() == [0.1, 0.3]  # a: 4.0 on average, b: 3.5
     # Of a ratio whose parts are known well: relative variances add.
     exact, noisy = intervals.BySeed(np.full(2, 4.0), np.zeros(2)), intervals.BySeed(np.full(2, 2.0), np.full(2, 0.01))
     value, low, high = intervals.ratio_by_seed(exact, noisy)
@@ -127,6 +125,13 @@ def test_welch_as_in_scipy():
     assert value == pytest.approx(np.mean(a) - np.mean(b))
     assert (low, high) == pytest.approx(tuple(expected.confidence_interval(0.9)))
     assert intervals.mean_difference_interval([1.0], b)[1:] == (-math.inf, math.inf)
+
+
+def test_the_ratio_of_means_is_the_difference_of_logarithms():
+    a, b = np.array([3.0, 5.0, 9.0]), np.array([1.0, 1.5, 2.0, 2.5])
+    logs = intervals.mean_difference_interval(np.log(a), np.log(b))
+    assert intervals.mean_ratio_interval(a, b) == pytest.approx(np.exp(logs))
+    assert intervals.mean_ratio_interval([2.0], b)[1:] == (0.0, math.inf)
 
 
 def test_correlation_as_in_scipy():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mathtransfer.claims import criteria, ledger
-from mathtransfer.claims.intervals import normal_interval
+from mathtransfer.claims.intervals import exact, normal_interval
 from mathtransfer.pages.ledger_table import ledger_html
 from mathtransfer.paper import reported
 
@@ -18,7 +18,7 @@ def between(low, high, value=None):
 
 
 def criterion(side, margin=1.0):
-    return criteria.Criterion("", side, 0.0, -margin, margin)
+    return criteria.Criterion("", side, 0.0, -margin, margin, (-margin, margin))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,22 @@ def criterion(side, margin=1.0):
 )
 def test_verdict_of_an_interval(side, low, high, expected):
     assert criteria.verdict(criterion(side), between(low, high)) == expected
+
+
+def test_near_no_effect_is_about_nothing_and_not_about_the_threshold():
+    third = criteria.criterion_of("rl_over_sft_rank_shift")[1]  # below a third
+    assert criteria.verdict(third, between(0.3, 0.36)) == criteria.TOO_LITTLE
+    most = criteria.criterion_of("share_failing")[1]  # above half: a share has no value that means nothing
+    assert criteria.verdict(most, between(45.0, 55.0)) == criteria.TOO_LITTLE
+    at_least = criteria.criterion_of("rl_less_sft_math")[1]  # above -3
+    assert criteria.verdict(at_least, between(-4.0, -2.0)) == criteria.TOO_LITTLE
+
+
+def test_what_cannot_fail_by_chance_is_not_counted():
+    estimate = partial(normal_interval, -2.2, 1.0)
+    counted = [("second_pair_rl_lower_rank_shifts", partial(exact, 100.0), "here")]
+    rows = ledger.judge("published", [("second_pair_rl_over_sft_rank_shift", estimate, "here"), *counted])
+    assert not rows["criterion"].str.contains("fails").any()
 
 
 def test_one_of_several_statistics_fails_by_a_wider_interval():
@@ -76,7 +92,7 @@ def test_every_claim_of_the_paper_says_what_is_asked_or_needed():
 def test_one_margin_for_little():
     """What keeps, stagnates, is at least as good or matters little is within three percentage points everywhere."""
     written = {name: c for claim in criteria.claims().values() for name, c in claim.criteria.items()}
-    little = {name: c for name, c in written.items() if c.side == "within" or "percentage points" in c.about}
+    little = {name: c for name, c in written.items() if "percentage points" in c.about}
     assert {c.high - c.threshold for c in little.values()} == {3.0}
     assert {abs(c.threshold) for c in little.values()} == {0.0, 3.0}
 

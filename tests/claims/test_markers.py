@@ -61,11 +61,11 @@ def test_difference_on_the_same_problems():
 
 
 def test_evidence_on_markers_stays_open_without_enough_grades():
-    whole = {name: estimate() for name, estimate, _ in released.evidence_on_markers(table(80))}
+    whole = {name: estimate() for name, estimate, _ in released.evidence_on_markers(table(240))}
     value, low, high = whole["sft_less_rl_marked"]
     assert value == 50 and low < 50 < high and high - low < 30
     assert whole["marked_less_unmarked_gap"] == pytest.approx((-100, -100, -100))
     one = table(80).assign(strict_followed=lambda t: t["strict_followed"].where(t["question"] == 0))
-    for few in (table(40), one, table(80).assign(strict_followed=None)):
+    for few in (table(160), one, table(80).assign(strict_followed=None)):
         found = {name: estimate() for name, estimate, _ in released.evidence_on_markers(few)}
         assert math.isnan(found["marked_less_unmarked_gap"][0]) and found["sft_less_rl_marked"][0] == 50

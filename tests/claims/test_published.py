@@ -100,7 +100,8 @@ def test_every_claim_that_the_layer_can_answer_has_evidence_with_an_interval(evi
     asked = {name for name, claim in criteria.claims().items() if "published" in claim.layers}
     assert set(evidence["claim"]) == asked
     for row in evidence.to_dict("records"):
-        assert np.isfinite(row["value"]) and row["low"] <= row["value"] <= row["high"]
+        if row["statistic"] != "second_pair_sft_over_rl_kl":  # printed, but not tied to the models
+            assert np.isfinite(row["value"]) and row["low"] <= row["value"] <= row["high"]
         assert row["verdict"] in criteria.VERDICTS
 
 
@@ -118,10 +119,12 @@ def test_p1_depends_on_its_reading():
     gained = gains[gains["math"] > 0]
     failing = audit.readings(gained).sum().to_dict()
     assert len(gained) == 15 and failing == {"other": 1, "non": 12, "either": 12, "both": 1}
+    # Two of the twelve are within a tenth of a point of zero, and the paper prints an index above zero for them.
+    assert audit.readings(audit.printed_indices().loc[gained.index])["either"].sum() == 10
 
 
 def test_the_type_of_base_predicts_transfer_to_other_reasoning_better_than_the_paradigm():
-    shares = {group: audit.explained(audit.prediction_errors(group)) for group in transfer.OUTSIDE}
+    shares = {group: audit.explained(group) for group in transfer.OUTSIDE}
     assert shares["other"].round()[["base type", "paradigm"]].tolist() == [27, 7]
     assert shares["other"].idxmax() == "base type" and shares["non"].idxmax() == "paradigm"
 
@@ -129,8 +132,9 @@ def test_the_type_of_base_predicts_transfer_to_other_reasoning_better_than_the_p
 def test_what_is_asked_of_the_survey_is_asked_with_and_without_the_authors_own_models(evidence):
     for claim in ("P2", "P3", "P4"):
         rows = evidence[evidence["claim"] == claim]
-        assert rows.groupby("statistic")["run"].nunique().eq(2).all()
-    assert len(audit.pooled_indices(own=False)["model"].unique()) == 15
+        assert rows.groupby("statistic")["run"].nunique().eq(3).all()
+    assert len(audit.pooled_indices("survey")["model"].unique()) == 15
+    assert audit.pooled_indices("stable")["model"].nunique() < 15
 
 
 def test_student_over_four_benchmarks(evidence):
@@ -198,7 +202,7 @@ def test_all_scores_have_a_standard_error():
 
 
 def test_prediction_errors_are_those_of_the_mean():
-    errors = audit.prediction_errors("non")
+    errors = audit._prediction_errors("non")
     value = recomputed.indices(draws=1).query("group == 'non'").set_index("model")["value"]
     n = len(value)
     # Leaving one out moves it n / (n - 1) times as far from the mean of the rest.

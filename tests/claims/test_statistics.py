@@ -127,7 +127,10 @@ def test_survey_statistics_by_hand():
         "either": 3,
         "both": 2,
     }
-    assert values(audit._failures(gains)) == {"share_failing": 75.0}
+    index = gains.assign(non=[1.0, 2.0, 3.0, 4.0])
+    assert values(audit._failures(gains, index)) == {"share_failing": 75.0, "share_failing_by_index": 50.0}
+    # A mean that only rounding tells from zero is zero, whatever its sign.
+    assert audit.readings(pd.DataFrame({"other": [1e-15], "non": [1.0]}))["other"].all()
     rl, sft = ({group: np.array(own) for group in ("other", "non")} for own in ([5.0, 7.0], [4.0, 6.0, -1.0]))
     by_method = values(audit._other_by_method(rl, sft) | audit._non_by_method(rl, sft))
     assert by_method["rl_less_sft_ti_other"] == pytest.approx(3.0)
@@ -144,8 +147,8 @@ def test_drift_statistics_by_hand():
     assert values(latent_drift.shifts(sft, rl)) == pytest.approx(
         {"sft_over_rl_shift_math": 2.0, "sft_over_rl_shift_other": 1.0, "sft_over_rl_shift_non": 2.0}
     )
-    # Seed by seed the larger of the others is 3 and 4: 6/3 and 6/4.
-    assert values(latent_drift.shift_on_non(sft)) == pytest.approx({"sft_shift_non_over_rest": math.sqrt(2 * 1.5)})
+    # Over mathematics 6 / sqrt(1 * 4), over other reasoning 6 / sqrt(3 * 1).
+    assert values(latent_drift.shift_on_non(sft)) == pytest.approx({"sft_shift_non_over_rest": 3.0})
     assert values(token_drift.least_kl_ratio(sft, rl)) == pytest.approx({"sft_over_rl_kl_least": 1.0})
 
 
@@ -196,22 +199,24 @@ def test_training_logs_by_hand():
     )
     found = {name: estimate()[0] for name, estimate, _ in training_logs.evidence(logs, "here")}
     assert found == pytest.approx(
-        {
+        nan_ok=True,
+        expected={
             "rl_late_over_early_length": 75 / 15,
+            "on_policy_sft_late_over_early_length": math.nan,
             "rl_over_sft_total_grad": 2.0,
             "rl_over_sft_late_var": 4.0,
             "rl_over_sft_oscillation": 2.0,
-        }
+        },
     )
 
 
 def test_ratios_of_token_drift_have_the_questions_error():
     """All seeds alike: what is left is the questions' part, which the old intervals left out."""
     rows = [
-        (setting, seed, "math", benchmark, metric, value, value * relative, 100)
+        (setting, seed, group, benchmark, metric, value, value * relative, 100)
         for setting, value in {"off-policy SFT": 2.0, "on-policy RL": 1.0}.items()
         for seed in range(3)
-        for benchmark in ("a", "b")
+        for group, benchmark in (("math", "a"), ("math", "b"), ("other", "c"), ("non", "d"))
         for metric, relative in {
             "rank_shift": 0.1,
             "shifted": 0.2,
@@ -224,8 +229,8 @@ def test_ratios_of_token_drift_have_the_questions_error():
     found = {
         name: estimate() for name, estimate, _ in miniature.token_drift(pd.DataFrame(rows, columns=columns), "here")
     }
-    # Two benchmarks, each known to a tenth (a fifth): their mean to a tenth over the root of two, for either setting.
+    # Four benchmarks, each known to a tenth (a fifth): their mean to half of that, for either setting.
     for name, relative in (("rl_over_sft_rank_shift", 0.1), ("sft_over_rl_shifted_share", 0.2)):
         value, low, high = found[name]
-        assert math.log(high / value) == pytest.approx(1.96 * relative, rel=1e-3)
-        assert math.log(value / low) == pytest.approx(1.96 * relative, rel=1e-3)
+        assert math.log(high / value) == pytest.approx(1.96 * relative / 2 * math.sqrt(2), rel=1e-3)
+        assert math.log(value / low) == pytest.approx(1.96 * relative / 2 * math.sqrt(2), rel=1e-3)

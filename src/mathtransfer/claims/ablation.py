@@ -13,8 +13,8 @@ from mathtransfer.claims.intervals import (
     Array,
     Estimate,
     exact,
-    geometric_interval,
     least,
+    mean_ratio_interval,
     normal_interval,
 )
 from mathtransfer.claims.ledger import Evidence, from_table
@@ -49,9 +49,9 @@ def _credit(change: _Change) -> dict[str, Estimate]:
     return {"credit_other": change["other"], "credit_non": change["non"]}
 
 
-def lengthening(change: Estimate) -> dict[str, Estimate]:
-    """A3: mean response length of the last quarter of RL's training over that of the first."""
-    return {"rl_late_over_early_length": change}
+def lengthening(rl: Estimate, on_policy_sft: Estimate) -> dict[str, Estimate]:
+    """A3: mean response length of the last quarter of training over that of the first."""
+    return {"rl_late_over_early_length": rl, "on_policy_sft_late_over_early_length": on_policy_sft}
 
 
 def _kl_penalty(change: _Change) -> dict[str, Estimate]:
@@ -203,7 +203,9 @@ def _table_4() -> list[Evidence]:
 def _table_7() -> list[Evidence]:
     norms = reported.table("gradient_norm_reported")
     rl, sft = norms[norms["method"] == "RL"].iloc[0], norms[norms["method"] == "SFT"]
-    ratios = [partial(geometric_interval, rl[name] / sft[name]) for name in ("total_grad", "late_var", "oscillation")]
+    # One run against two: nothing tells how much another run of RL would differ, and the intervals have no ends.
+    indicators = ("total_grad", "late_var", "oscillation")
+    ratios = [partial(mean_ratio_interval, [rl[name]], sft[name]) for name in indicators]
     steadier = [_is_steadier(rl[name], value, side) for name, side in _STEADIER.items() for value in sft[name]]
     return [
         *from_table(f"Table 7, 1 RL run, {len(sft)} SFT runs", gradient_norms(*ratios)),

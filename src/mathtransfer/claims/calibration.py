@@ -174,6 +174,11 @@ def _two_groups(a: Array, b: Array, truth: float, rng: np.random.Generator) -> t
     return rng.normal(truth, of_a, len(a)), rng.normal(0.0, of_b, len(b))
 
 
+def _two_ratios(a: Array, b: Array, truth: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    of_a, of_b = _two_groups(np.log(a), np.log(b), np.log(truth), rng)
+    return np.exp(of_a), np.exp(of_b)
+
+
 def _overlap(a: Array, b: Array, truth: float, rng: np.random.Generator) -> tuple[Array, Array]:
     """Two normal groups of which a random value of the first is above one of the second in `truth` percent of cases."""
     spread = np.hypot(np.std(a, ddof=1), np.std(b, ddof=1))
@@ -207,6 +212,7 @@ _REDRAWS: dict[Callable, Callable] = {
     intervals.by_seed_interval: _quantity,
     intervals.ratio_by_seed: _ratio,
     intervals.mean_difference_interval: _two_groups,
+    intervals.mean_ratio_interval: _two_ratios,
     intervals.superiority_interval: _overlap,
     intervals.share_interval: _share,
     intervals.correlation_interval: _correlated,

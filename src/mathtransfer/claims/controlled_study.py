@@ -61,7 +61,7 @@ def sft_study(rl: Tuned, sft: Tuned) -> dict[str, Array]:
     }
 
 
-def _nearly_all(gains: list[Estimate]) -> dict[str, Estimate]:
+def nearly_all(gains: list[Estimate]) -> dict[str, Estimate]:
     """S5: RL's gain on each non-reasoning benchmark; nearly all is read as all but one."""
     return {"rl_second_least_gain_non": partial(least, gains, rank=1)}
 
@@ -71,7 +71,7 @@ def _balance(leads: list[Array]) -> dict[str, Estimate]:
     return {"rl_balance_lead_least": partial(least, [partial(t_interval, lead) for lead in leads])}
 
 
-def _unevenness(gains: list[Estimate]) -> dict[str, Estimate]:
+def unevenness(gains: list[Estimate]) -> dict[str, Estimate]:
     """S9: uneven progress is read as a loss on some benchmark of other reasoning and a gain on another."""
     return {
         "sft_least_gain_other": partial(least, gains),
@@ -126,9 +126,9 @@ def _over_benchmarks(where: str, found: dict[str, Array]) -> list[Evidence]:
 
 def _by_benchmark() -> list[Evidence]:
     """S5 and S9: gains on single benchmarks, which only the items leave uncertain."""
-    found = from_table("Table 11", _nearly_all(_item_gains(RL_14B, "non")))
+    found = from_table("Table 11", nearly_all(_item_gains(RL_14B, "non")))
     for model in SFT_14B:
-        found += from_table(f"Table 10, {kind(model)}", _unevenness(_item_gains(model, "other")))
+        found += from_table(f"Table 10, {kind(model)}", unevenness(_item_gains(model, "other")))
     return found
 
 

@@ -30,6 +30,7 @@ class Criterion:
     threshold: float
     low: float  # the threshold less the margin
     high: float  # the threshold and the margin
+    nothing: tuple[float, float] | None  # what counts as no effect in this unit; None if it has no such value
 
     def __str__(self) -> str:
         place = f"{self.low:g} to {self.high:g}" if self.side == "within" else f"{self.threshold:g}"
@@ -48,8 +49,8 @@ class Criterion:
         return high < self.threshold if self.side == "above" else low > self.threshold
 
     def is_near(self, low: float, high: float) -> bool:
-        """Whether an interval lies wholly within the margin of the threshold: precise, and still undecided."""
-        return self.low < low and high < self.high
+        """Whether an interval lies wholly within the margin of no effect: precise, and still undecided."""
+        return self.nothing is not None and self.nothing[0] < low and high < self.nothing[1]
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,11 @@ def _read_criterion(name: str, about: str, side: str, threshold: float, unit: st
         raise ValueError(f"claims.yaml: unit of {name} is {unit!r}, expected one of {', '.join(units)}")
     little = units[unit]
     if "factor" in little:
-        return Criterion(about, side, threshold, threshold / little["factor"], threshold * little["factor"])
-    return Criterion(about, side, threshold, threshold - little["margin"], threshold + little["margin"])
+        factor = little["factor"]
+        return Criterion(about, side, threshold, threshold / factor, threshold * factor, (1 / factor, factor))
+    margin = little["margin"]
+    nothing = (-margin, margin) if little["has_zero"] else None
+    return Criterion(about, side, threshold, threshold - margin, threshold + margin, nothing)
 
 
 def criterion_of(statistic: str) -> tuple[str, Criterion]:

@@ -128,11 +128,6 @@ def ratio_by_seed(a: BySeed, b: BySeed, level: float = LEVEL) -> Interval:
     return tuple(math.exp(end) for end in by_seed_interval(a.log() - b.log(), level))
 
 
-def larger(a: BySeed, b: BySeed) -> BySeed:
-    """The larger of two quantities seed by seed, with the variance of the one that is larger on average."""
-    return BySeed(np.maximum(a.values, b.values), max(a, b, key=lambda quantity: quantity.values.mean()).variance)
-
-
 def seed_interval(by_seed: ArrayLike, question_variance: float, level: float = LEVEL) -> Interval:
     """Mean over training seeds with an interval that covers seeds and evaluation questions.
 
@@ -239,9 +234,17 @@ def mean_difference_interval(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -
     if min(len(a), len(b)) < 2:
         return difference, -math.inf, math.inf
     of_a, of_b = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    if of_a + of_b == 0:
+        return difference, difference, difference
     freedom = (of_a + of_b) ** 2 / (of_a**2 / (len(a) - 1) + of_b**2 / (len(b) - 1))
     half = float(special.stdtrit(freedom, 0.5 + level / 2) * np.sqrt(of_a + of_b))
     return difference, difference - half, difference + half
+
+
+def mean_ratio_interval(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> Interval:
+    """The geometric mean of positive `a` over that of `b`, see `mean_difference_interval` for their logarithms."""
+    ends = mean_difference_interval(np.log(np.asarray(a, float)), np.log(np.asarray(b, float)), level)
+    return tuple(float(np.exp(end)) for end in ends)
 
 
 @cache
@@ -263,9 +266,9 @@ def permutation_p(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def correlation_p(x: ArrayLike, y: ArrayLike, draws: int = 20_000) -> float:
-    """Two-sided p of the permutation test for a correlation: exact up to seven values, else by seeded shuffles."""
+    """Two-sided p of the permutation test for a correlation: exact up to eight values, else by seeded shuffles."""
     x, y = (np.asarray(side, dtype=float) - np.mean(side) for side in (x, y))
-    if len(x) <= 7:
+    if len(x) <= 8:
         orders = np.array(list(permutations(range(len(x)))))
     else:
         rng = np.random.default_rng(0)

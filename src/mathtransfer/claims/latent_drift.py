@@ -15,8 +15,9 @@ from mathtransfer.claims.intervals import (
     BySeed,
     Estimate,
     correlation_interval,
+    exact,
     geometric_interval,
-    larger,
+    least,
     mean_difference_interval,
     ratio_by_seed,
     share_interval,
@@ -45,13 +46,19 @@ def shifts(sft: dict[str, BySeed], rl: dict[str, BySeed]) -> dict[str, Estimate]
 
 
 def shift_on_non(sft: dict[str, BySeed]) -> dict[str, Estimate]:
-    """L5: PCA shifts of SFT's training runs by group, non-reasoning over the larger of the other two."""
-    return {"sft_shift_non_over_rest": partial(ratio_by_seed, sft["non"], larger(sft["math"], sft["other"]))}
+    """L5: PCA shifts of SFT's training runs by group, non-reasoning over each of the others; the least counts."""
+    ratios = [partial(ratio_by_seed, sft["non"], sft[group]) for group in ("math", "other")]
+    return {"sft_shift_non_over_rest": partial(least, ratios)}
 
 
 def _shift_ratio(sft: Array, rl: Array) -> dict[str, Estimate]:
     """L1: PCA shifts by benchmark, `(benchmarks,)`."""
     return {"sft_over_rl_shift": partial(geometric_interval, sft / rl)}
+
+
+def _smallest_shifts(sft: pd.DataFrame, rl: pd.Series) -> dict[str, Estimate]:
+    """L1: in how many comparisons RL's shift is the smaller one, percent; one row an SFT model, one column a group."""
+    return {"rl_smaller_shifts": partial(exact, 100 * float((sft > rl).to_numpy().mean()))}
 
 
 def _log_shifts_by_method(rl: pd.DataFrame, sft: pd.DataFrame) -> dict[str, Estimate]:
@@ -63,9 +70,13 @@ def _log_shifts_by_method(rl: pd.DataFrame, sft: pd.DataFrame) -> dict[str, Esti
     }
 
 
-def _log_shifts_by_size(large_less_small: Array) -> dict[str, Estimate]:
-    """L3: log10 PCA shift of a 32B model less that of the 7B model of its recipe, mean over groups, `(recipes,)`."""
-    return {"large_less_small_log_shift": partial(t_interval, large_less_small)}
+def _log_shifts_by_size(pairs: pd.DataFrame) -> dict[str, Estimate]:
+    """L3: log10 PCA shift of a 32B model less that of the 7B model of its recipe: a row a recipe, a column a group."""
+    return {
+        "large_less_small_log_shift_math": partial(t_interval, pairs["math"]),
+        "large_less_small_log_shift_other": partial(t_interval, pairs["other"]),
+        "large_less_small_log_shift_non": partial(t_interval, pairs["non"]),
+    }
 
 
 def _log_shifts_by_family(llama: pd.DataFrame, qwen: pd.DataFrame) -> dict[str, Estimate]:
@@ -126,15 +137,23 @@ def _scatter(sft: Array, rl: Array) -> dict[str, Estimate]:
 
 def _second_pair_shift(sft: Array, rl: Array) -> dict[str, Estimate]:
     """L11: PCA shifts of the pair trained on Qwen2.5-7B, `(benchmarks,)`."""
-    return {"second_pair_sft_over_rl_shift": partial(geometric_interval, sft / rl)}
-
-
-def _scale_alone(large_sft: pd.DataFrame, small_rl: pd.DataFrame) -> dict[str, Estimate]:
-    """L13: log10 PCA shifts of the largest SFT models against smaller RL models, one column a group; their mean."""
     return {
-        "large_sft_less_small_rl_log_shift": partial(
-            mean_difference_interval, large_sft.mean(axis=1), small_rl.mean(axis=1)
-        )
+        "second_pair_sft_over_rl_shift": partial(geometric_interval, sft / rl),
+        "second_pair_rl_smaller_shifts": partial(exact, 100 * float(np.mean(sft > rl))),
+    }
+
+
+def _scale_alone(large: pd.DataFrame, small: pd.DataFrame) -> dict[str, Estimate]:
+    """L13: log10 PCA shifts of models of 32B against those of 7B and 8B, and of the large SFT against the small RL.
+
+    Args:
+        large, small: one row a model, `method` and one column a group; their mean is compared.
+    """
+    of_large, of_small = (table[GROUPS].mean(axis=1) for table in (large, small))
+    sft, rl = of_large[large["method"] == "SFT"], of_small[small["method"] == "RL"]
+    return {
+        "large_less_small_models_log_shift": partial(mean_difference_interval, of_large, of_small),
+        "large_sft_less_small_rl_log_shift": partial(mean_difference_interval, sft, rl),
     }
 
 
@@ -186,6 +205,8 @@ def _controlled_study() -> list[Evidence]:
     for model in SFT_14B:
         sft, rl = values.loc[model].to_numpy(), values.loc[RL_14B].to_numpy()
         found += from_table(f"Figure 3, {kind(model)}", _shift_ratio(sft, rl) | _scatter(sft, rl))
+    table_2 = reported.table("pca_shift_reported").query("table == 'Table 2'").set_index("model")[GROUPS]
+    found += from_table("Table 2", _smallest_shifts(table_2.loc[SFT_14B], table_2.loc[RL_14B]))
     traces = _thinking_traces(values.loc[_NO_THINK_14B], values.loc[_THINK_14B])
     pair = _second_pair_shift(values.loc[_SFT_7B], values.loc[_RL_7B])
     return [*found, *from_table("Figure 3", traces), *from_table("Figure 7", pair)]
@@ -225,14 +246,9 @@ def _transfer() -> list[Evidence]:
 
 def _sizes() -> list[Evidence]:
     """L3 and L13."""
-    pairs = recipes_in_two_sizes()
-    table = shifts_by_method()
-    large_sft = table[(table["method"] == "SFT") & (table["params_b"] == 32)][GROUPS]
-    small_rl = table[(table["method"] == "RL") & (table["params_b"] <= 8)][GROUPS]
+    pairs, table = recipes_in_two_sizes(), shifts_by_method()
+    large, small = table[table["params_b"] == 32], table[table["params_b"].isin([7, 8])]
     return [
-        *from_table(f"Table 6, {' and '.join(pairs.index)}", _log_shifts_by_size(pairs.mean(axis=1))),
-        *from_table(
-            f"Table 6, {len(large_sft)} SFT models of 32B, {len(small_rl)} RL models up to 8B",
-            _scale_alone(large_sft, small_rl),
-        ),
+        *from_table(f"Table 6, {' and '.join(pairs.index)}", _log_shifts_by_size(pairs)),
+        *from_table(f"Table 6, {len(large)} models of 32B, {len(small)} of 7B or 8B", _scale_alone(large, small)),
     ]

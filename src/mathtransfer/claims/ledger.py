@@ -32,15 +32,16 @@ def judge(layer: str, found: list[Evidence]) -> pd.DataFrame:
     if layer not in LAYERS:
         raise ValueError(f"unknown layer {layer!r}: expected one of {', '.join(LAYERS)}")
     spoken = [(*criterion_of(statistic), statistic, estimate, run) for statistic, estimate, run in found]
-    counted = pd.Series([claim for claim, *_ in spoken], dtype=str).value_counts()
+    # What is counted, and what has no interval yet, cannot fail by chance.
+    uncertain = [claim for claim, _, _, estimate, _ in spoken if estimate(level=LEVEL)[1] < estimate(level=LEVEL)[2]]
+    counted = pd.Series(uncertain, dtype=str).value_counts()
     rows = []
     for claim, criterion, statistic, estimate, run in spoken:
         if layer not in claims()[claim].layers:
             raise ValueError(f"{claim} is not applicable to the layer {layer!r} by claims.yaml")
-        said = verdict(criterion, estimate, counted[claim])
-        asked = (
-            f"{criterion}; fails at {100 * fail_level(counted[claim]):.1f}%" if counted[claim] > 1 else str(criterion)
-        )
+        comparisons = counted.get(claim, 1)
+        said = verdict(criterion, estimate, comparisons)
+        asked = f"{criterion}; fails at {100 * fail_level(comparisons):.1f}%" if comparisons > 1 else str(criterion)
         rows.append((claim, layer, statistic, *estimate(level=LEVEL), asked, said, run))
     return _in_order(pd.DataFrame(rows, columns=_COLUMNS[:-1]))
 

@@ -15,6 +15,7 @@ from mathtransfer.claims.controlled_study import Tuned
 from mathtransfer.claims.intervals import (
     Array,
     BySeed,
+    Estimate,
     by_seed_interval,
     normal_interval,
     ratio_by_seed,
@@ -84,7 +85,7 @@ def indices(answers: pd.DataFrame, definition: str) -> pd.DataFrame:
 
 
 def study(answers: pd.DataFrame, where: str) -> list[Evidence]:
-    """S1 to S4 with intervals over training seeds and evaluation questions.
+    """S1 to S5 and S9 with intervals over training seeds and evaluation questions.
 
     Args:
         answers: from `read_answers`.
@@ -107,7 +108,21 @@ def study(answers: pd.DataFrame, where: str) -> list[Evidence]:
     by_seed = _study(observed, groups)
     resampled = _study(resample_questions(accuracies, _DRAWS, seed=0), groups)
     variance = {name: float(values.mean(-1).var(ddof=1)) for name, values in resampled.items()}
-    return from_table(where, {name: partial(seed_interval, values, variance[name]) for name, values in by_seed.items()})
+    means = {name: partial(seed_interval, values, variance[name]) for name, values in by_seed.items()}
+    half = len(models) // 2  # after the base, as many runs of SFT as of RL
+    by_benchmark = controlled_study.nearly_all(_gains(accuracies, groups, "non", slice(half + 1, None)))
+    by_benchmark |= controlled_study.unevenness(_gains(accuracies, groups, "other", slice(1, half + 1)))
+    return from_table(where, means | by_benchmark)
+
+
+def _gains(accuracies: list[Array], groups: list[str], group: str, rows: slice) -> list[Estimate]:
+    """The gain over the base of some runs on each benchmark of a group, with an interval over seeds and questions."""
+    found = []
+    for accuracy in [own for own, name in zip(accuracies, groups, strict=True) if name == group]:
+        gain = accuracy[rows] - accuracy[0]  # (seeds, questions)
+        variance = gain.mean(0).var(ddof=1) / gain.shape[1]
+        found.append(partial(seed_interval, gain.mean(1), float(variance)))
+    return found
 
 
 def _study(scores: Array, groups: list[str]) -> dict[str, Array]:
@@ -159,7 +174,7 @@ def latent_drift(shifts: pd.DataFrame, where: str, metric: str = "centroid_dista
 
 
 def token_drift(shifts: pd.DataFrame, where: str) -> list[Evidence]:
-    """T1 to T4 with intervals over training seeds and evaluation questions.
+    """T1 to T5 with intervals over training seeds and evaluation questions.
 
     Args:
         shifts: tidy, from the runs of `token_drift`.
@@ -168,14 +183,17 @@ def token_drift(shifts: pd.DataFrame, where: str) -> list[Evidence]:
     sft_ranks, rl_ranks = _overall(shifts, "rank_shift")
     evenness = shifts[(shifts["metric"] == "shift_evenness") & (shifts["n"] > 1)]
     in_runs = evenness.groupby("benchmark")["value"].transform("count")
-    evenness = evenness[in_runs == in_runs.max()]  # benchmarks whose responses are long enough in every run
+    runs = shifts.groupby(["setting", "seed"]).ngroups
+    evenness = evenness[in_runs == runs]  # benchmarks whose responses are long enough in every run
+    by_group, _ = _by(shifts, "kl", "group")
     found = (
         tokens.least_kl_ratio(*_by(shifts, "kl", "benchmark"))
-        | tokens.least_response_kl_ratio(*_by(shifts, "kl_response", "benchmark"))
+        | tokens.kl_on_non([partial(ratio_by_seed, by_group["non"], by_group[other]) for other in ("math", "other")])
         | tokens.rank_shift_ratio(partial(ratio_by_seed, rl_ranks, sft_ranks))
         | tokens.shifted_share_ratio(*_overall(shifts, "shifted"))
-        | tokens.shift_evenness(*_overall(evenness, "shift_evenness"))
     )
+    if len(evenness):
+        found |= tokens.shift_evenness(*_overall(evenness, "shift_evenness"))
     return from_table(where, found)
 
 

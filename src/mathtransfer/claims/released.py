@@ -10,14 +10,22 @@ import numpy as np
 import pandas as pd
 
 from mathtransfer.benchmarks.grades import CORRECT
-from mathtransfer.claims.intervals import Array, Interval, quantile_interval, resample_questions, without_interval
+from mathtransfer.claims.intervals import (
+    Array,
+    Interval,
+    mean_difference_interval,
+    quantile_interval,
+    resample_questions,
+    t_interval,
+    without_interval,
+)
 from mathtransfer.claims.ledger import Evidence, from_table
 from mathtransfer.claims.token_drift import cost_of_markers, kl_ratio, reasoning_markers_share
 from mathtransfer.paper import reported
 
 _RL, _THINK, _ = reported.CONTROLLED_STUDY
 _DRAWS = 2000
-LEAST_GRADED = 30  # of either kind of answer, before accuracies are compared
+LEAST_GRADED = 100  # of either kind of answer, before accuracies are compared
 # What opens a sentence of someone who thinks aloud. But and So are the paper's examples (Section 4.2, Figure 5); the
 # others are ours, the words by which long chains of thought are known. Inside a sentence they are ordinary words, so
 # they count at its beginning only, and "Let me know" offers help. "Assistant:" is how RL opens many responses.
@@ -135,14 +143,12 @@ def evidence_on_markers(table: pd.DataFrame) -> list[Evidence]:
     Args:
         table: as for `accuracy_by_marker` with the reading `strict`, of CoQA alone.
     """
-    holds = _by_question(table.assign(holds=100.0 * (table["markers"] > 0)), "holds", [_THINK, _RL])
-    share = partial(quantile_interval, *_resampled_difference(holds))
-    found = from_table(f"CoQA, {holds.shape[1]} questions", reasoning_markers_share(share))
+    sft, rl = _by_question(table.assign(holds=100.0 * (table["markers"] > 0)), "holds", [_THINK, _RL])
+    found = from_table(f"CoQA, {len(sft)} questions", reasoning_markers_share(partial(t_interval, sft - rl)))
     kinds = list(_by_marker(table, "strict").values()) if table["strict_followed"].notna().any() else []
     graded = [values.shape[1] for values in kinds]
     if len(graded) == 2 and min(graded) >= LEAST_GRADED:
-        gaps = [_resampled_difference(values, seed) for seed, values in enumerate(kinds)]
-        cost = partial(quantile_interval, *_less(*gaps))
+        cost = partial(mean_difference_interval, *(of_sft - of_rl for of_sft, of_rl in kinds))
     else:
         cost = partial(without_interval, math.nan)
     return found + from_table(f"CoQA, {sum(graded)} graded questions", cost_of_markers(cost))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
+import pandas as pd
+
 from mathtransfer.claims.controlled_study import RL_14B, SFT_14B, kind
 from mathtransfer.claims.intervals import (
     Array,
     BySeed,
     Estimate,
     by_seed_interval,
+    exact,
     geometric_interval,
     least,
+    mean_ratio_interval,
     ratio_by_seed,
     without_interval,
 )
@@ -26,16 +31,15 @@ def least_kl_ratio(sft: dict[str, BySeed], rl: dict[str, BySeed]) -> dict[str, E
     return {"sft_over_rl_kl_least": partial(least, [partial(ratio_by_seed, sft[name], rl[name]) for name in sft])}
 
 
-def least_response_kl_ratio(sft: dict[str, BySeed], rl: dict[str, BySeed]) -> dict[str, Estimate]:
-    """T1: the same in nats a response, which also counts how long the responses are."""
-    ratios = [partial(ratio_by_seed, sft[name], rl[name]) for name in sft]
-    return {"sft_over_rl_response_kl_least": partial(least, ratios)}
-
-
 def kl_ratio(sft: Array, rl: Array) -> dict[str, Estimate]:
     """T1: KL divergences from the base by benchmark, `(benchmarks,)`; one of them leaves no interval."""
     interval = partial(geometric_interval, sft / rl) if len(sft) > 1 else partial(without_interval, (sft / rl).item())
     return {"sft_over_rl_kl": interval}
+
+
+def _lower_kl(sft: pd.DataFrame, rl: pd.Series) -> dict[str, Estimate]:
+    """T1: in how many comparisons RL's KL divergence is the lower one, percent; a row a benchmark, a column a model."""
+    return {"rl_lower_kl": partial(exact, 100 * float(sft.gt(rl, axis=0).to_numpy().mean()))}
 
 
 def rank_shift_ratio(ratio: Estimate) -> dict[str, Estimate]:
@@ -61,9 +65,9 @@ def shift_evenness(sft: BySeed, rl: BySeed) -> dict[str, Estimate]:
     }
 
 
-def _kl_on_non(non: Array, rest: Array) -> dict[str, Estimate]:
-    """T5: KL divergences of SFT models on non-reasoning benchmarks over the largest elsewhere, `(values,)`."""
-    return {"sft_kl_non_over_rest": partial(geometric_interval, non / rest)}
+def kl_on_non(over_others: list[Estimate]) -> dict[str, Estimate]:
+    """T5: KL divergence of SFT on non-reasoning over that on each other group; the least counts."""
+    return {"sft_kl_non_over_rest": partial(least, over_others)}
 
 
 def reasoning_markers_share(difference: Estimate) -> dict[str, Estimate]:
@@ -76,9 +80,16 @@ def cost_of_markers(difference: Estimate) -> dict[str, Estimate]:
     return {"marked_less_unmarked_gap": difference}
 
 
-def _second_pair_rank_shift(rl: Array, sft: Array) -> dict[str, Estimate]:
-    """T8: mean absolute rank shifts of the pair trained on Qwen2.5-7B, by benchmark, `(benchmarks,)`."""
-    return {"second_pair_rl_over_sft_rank_shift": partial(geometric_interval, rl / sft)}
+def _second_pair(rl: Array, sft: Array) -> dict[str, Estimate]:
+    """T8: mean absolute rank shifts of the pair trained on Qwen2.5-7B, by benchmark, `(benchmarks,)`.
+
+    Figure 18 prints the pair's KL divergences, but not which value is whose.
+    """
+    return {
+        "second_pair_rl_over_sft_rank_shift": partial(geometric_interval, rl / sft),
+        "second_pair_rl_lower_rank_shifts": partial(exact, 100 * float(np.mean(rl < sft))),
+        "second_pair_sft_over_rl_kl": partial(without_interval, np.nan),
+    }
 
 
 # --- the paper's figures and tables
@@ -90,14 +101,15 @@ def published() -> list[Evidence]:
     kl = figure_4.pivot(index="benchmark", columns="model", values="kl")
     ranks = reported.table("rank_shift_reported").pivot(index="benchmark", columns="model", values="rank_shift")
     shifted = reported.table("shifted_tokens_reported").pivot(index="query", columns="model", values="shifted_tokens")
-    non = reported.table("benchmarks").query("group == 'non'")["benchmark"]
-    on_non = kl.index.isin(non)
-    found = []
+    group = reported.table("benchmarks").set_index("benchmark")["group"].reindex(kl.index)
+    found = from_table("Figure 4", _lower_kl(kl[SFT_14B], kl[RL_14B]))
     for model in SFT_14B:
         found += from_table(f"Figure 4, {kind(model)}", kl_ratio(kl[model].to_numpy(), kl[RL_14B].to_numpy()))
         ratio = partial(geometric_interval, ranks[RL_14B].div(ranks[model]).dropna())
         found += from_table(f"Figure 17, {kind(model)}", rank_shift_ratio(ratio))
-        found += from_table(f"Figure 4, {kind(model)}", _kl_on_non(kl.loc[on_non, model], kl.loc[~on_non, model].max()))
+        own = {name: part.to_numpy() for name, part in kl[model].groupby(group)}
+        over = [partial(mean_ratio_interval, own["non"], own[other]) for other in ("math", "other")]
+        found += from_table(f"Figure 4, {kind(model)}", kl_on_non(over))
     pair = ranks[["UniReason-Qwen2.5-7B (RL)", "UniReason-Qwen2.5-7B (SFT)"]].dropna()
-    found += from_table("Figure 19", _second_pair_rank_shift(pair.iloc[:, 0], pair.iloc[:, 1]))
+    found += from_table("Figure 19", _second_pair(pair.iloc[:, 0], pair.iloc[:, 1]))
     return found + from_table("Table 8, two queries", _shifted_tokens_ratio(shifted["SFT"], shifted["RL"]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import pandas as pd
 
 from mathtransfer.claims import ablation
-from mathtransfer.claims.intervals import geometric_interval
+from mathtransfer.claims.intervals import geometric_interval, without_interval
 from mathtransfer.claims.ledger import Evidence, from_table
 from mathtransfer.claims.miniature import SETTINGS
 
@@ -49,6 +50,6 @@ def evidence(logs: pd.DataFrame, where: str) -> list[Evidence]:
     over = {name: partial(geometric_interval, ratios[name]) for name in ratios}
     return from_table(
         where,
-        ablation.lengthening(partial(geometric_interval, longer))
+        ablation.lengthening(partial(geometric_interval, longer), partial(without_interval, math.nan))
         | ablation.gradient_norms(over["total_grad"], over["late_var"], over["oscillation"]),
     )

@@ -6,7 +6,7 @@ For a group g of benchmarks b with gains over the base (arXiv 2507.00432v2, Sect
     DI_g = sum_b w_b s_b          TI_g = 100 DI_g / DI_math,  g in {other, non}
 
 `per_model` takes sigma_g over one model's benchmarks, as Section 2.1 writes it; `pooled` takes one sigma_g a group
-over all tuned models, which is what the paper's Table 5 follows; `relative` is the paper's first version, whose DI_g
+over all tuned models, which comes closest to the paper's Table 5; `relative` is the paper's first version, whose DI_g
 is the mean of gain_b / base_b.
 """
 

@@ -59,7 +59,7 @@ def _drop_down(name: str, label: str, options: list[str], value: str) -> alt.Par
 
 
 def _controls(gains: pd.DataFrame) -> list[alt.Parameter]:
-    """The chart's parameters, each with its drop-down or slider; they start at the definition that Table 5 follows."""
+    """The chart's parameters, each with its drop-down or slider; they start at the definition closest to Table 5."""
     return [
         _drop_down("definition", "definition", list(reversed(DEFINITIONS)), "pooled"),
         alt.param(name="exponent", value=0.5, bind=alt.binding_range(min=0.1, max=2.0, step=0.1, name="exponent ")),
