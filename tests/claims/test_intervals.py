@@ -173,3 +173,9 @@ def test_the_least_of_several_has_the_sidak_level():
     assert intervals.least(estimates) == pytest.approx((1.0, 1.0 - half, 1.0 + half))
     assert intervals.least(estimates, rank=1) == pytest.approx((3.0, 3.0 - half, 3.0 + half))
     assert intervals.largest(estimates) == pytest.approx((5.0, 5.0 - half, 5.0 + half))
+
+
+def test_a_ratio_without_bound_has_an_infinite_end():
+    """Two seeds whose ratios are worlds apart."""
+    _, low, high = intervals.geometric_interval([1e-40, 1e40], level=0.999)
+    assert (low, high) == (0.0, math.inf)

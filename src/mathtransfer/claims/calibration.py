@@ -119,6 +119,8 @@ def detectable(evidence: list[Evidence], draws: int = 200, seed: int = 0) -> pd.
 
 def _effects(criterion: criteria.Criterion, low: float, high: float) -> list[float]:
     """True values beyond the threshold, on the side that the claim needs, by growing distance."""
+    if not np.isfinite([low, high]).all():
+        return []
     sign = 1 if criterion.side == "above" else -1
     steps = np.linspace(0.5, 3.0, _GRID)
     if criterion.threshold > 0 and low > 0 and np.isclose(criterion.high * criterion.low, criterion.threshold**2):

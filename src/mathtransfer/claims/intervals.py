@@ -51,7 +51,13 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
 
 def geometric_interval(ratios: ArrayLike, level: float = LEVEL) -> Interval:
     """The geometric mean of positive ratios, two or more, with Student's t on their logarithms."""
-    return tuple(math.exp(end) for end in t_interval(np.log(np.asarray(ratios, dtype=float)), level))
+    return _exponentials(t_interval(np.log(np.asarray(ratios, dtype=float)), level))
+
+
+def _exponentials(logs: Interval) -> Interval:
+    """An interval of logarithms as one of ratios; an end that is too large for a number is infinite."""
+    with np.errstate(over="ignore"):
+        return tuple(float(np.exp(end)) for end in logs)
 
 
 def share_interval(hits: int, n: int, level: float = LEVEL) -> Interval:
@@ -125,7 +131,7 @@ def by_seed_interval(quantity: BySeed, level: float = LEVEL) -> Interval:
 
 def ratio_by_seed(a: BySeed, b: BySeed, level: float = LEVEL) -> Interval:
     """`a` over `b`, the geometric mean over seeds, with an interval over seeds and questions on the logarithm."""
-    return tuple(math.exp(end) for end in by_seed_interval(a.log() - b.log(), level))
+    return _exponentials(by_seed_interval(a.log() - b.log(), level))
 
 
 def seed_interval(by_seed: ArrayLike, question_variance: float, level: float = LEVEL) -> Interval:
@@ -243,8 +249,7 @@ def mean_difference_interval(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -
 
 def mean_ratio_interval(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> Interval:
     """The geometric mean of positive `a` over that of `b`, see `mean_difference_interval` for their logarithms."""
-    ends = mean_difference_interval(np.log(np.asarray(a, float)), np.log(np.asarray(b, float)), level)
-    return tuple(float(np.exp(end)) for end in ends)
+    return _exponentials(mean_difference_interval(np.log(np.asarray(a, float)), np.log(np.asarray(b, float)), level))
 
 
 @cache
