@@ -94,7 +94,7 @@ def _edge(criterion: criteria.Criterion) -> float:
     return criterion.high if criterion.side == "within" else criterion.threshold
 
 
-def detectable(evidence: list[Evidence], draws: int = 200, seed: int = 0) -> pd.DataFrame:
+def detectable(evidence: list[Evidence], draws: int = 100, seed: int = 0) -> pd.DataFrame:
     """The smallest true effect at which a statistic's criterion holds in `POWER` percent of studies like these.
 
     Effects are tried at multiples of the interval's own half width, as differences from the threshold or, if ratios are
