@@ -101,10 +101,10 @@ def detectable(evidence: list[Evidence], draws: int = 100, seed: int = 0) -> pd.
     estimated, as their logarithms.
 
     Returns:
-        `claim, statistic, threshold, value` (observed), `detectable`; missing if no size that was tried is enough.
+        `claim, statistic, run, threshold, value` (observed), `detectable`; missing if no size that was tried is enough.
     """
     rows = []
-    for name, estimate, _ in evidence:
+    for name, estimate, run in evidence:
         claim, criterion = criteria.criterion_of(name)
         rng = np.random.default_rng(seed)
         if criterion.side == "within" or _redraw(estimate, criterion.threshold, rng) is None:
@@ -113,8 +113,8 @@ def detectable(evidence: list[Evidence], draws: int = 100, seed: int = 0) -> pd.
         found = next(
             (t for t in _effects(criterion, low, high) if _power(criterion, estimate, t, draws, rng) >= POWER), np.nan
         )
-        rows.append((claim, name, criterion.threshold, value, found))
-    return pd.DataFrame(rows, columns=["claim", "statistic", "threshold", "value", "detectable"])
+        rows.append((claim, name, run, criterion.threshold, value, found))
+    return pd.DataFrame(rows, columns=["claim", "statistic", "run", "threshold", "value", "detectable"])
 
 
 def _effects(criterion: criteria.Criterion, low: float, high: float) -> list[float]:
