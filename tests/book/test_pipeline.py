@@ -17,7 +17,7 @@ import yaml
 from conftest import MAKE_BOOK, copy_repository, kill_once, papermill, run
 
 from mathtransfer import runs
-from mathtransfer.claims import elicitation
+from mathtransfer.claims import criteria, elicitation
 from mathtransfer.claims.ledger import _COLUMNS
 from mathtransfer.pages.explorer import index_with
 from mathtransfer.paper import reported
@@ -40,10 +40,11 @@ def test_the_study_is_whole(smoke_study):
     assert scores.groupby("model")["benchmark"].nunique().eq(12).all()
     ledger = pd.read_csv(smoke_study / "ledger.csv")
     assert list(ledger.columns) == _COLUMNS
-    miniature = {"L1", "L5", *(f"{part}{number}" for part in "ST" for number in range(1, 5))}
-    assert set(ledger.query("layer == 'miniature'")["claim"]) == miniature
-    every = {claim for claim in reported.table("claims")["claim"]}
-    assert every - set(ledger.query("layer == 'published'")["claim"]) == {"T4", "A3", "A6"}  # no table is printed
+    asked = {"S1", "S2", "S3", "S4", "S5", "S9", "L1", "L5", "T1", "T2", "T3", "T5", "A3", "A5"}
+    # T4 needs two shifted tokens in a response of ten, which so few short ones may not have.
+    assert set(ledger.query("layer == 'miniature'")["claim"]) - {"T4"} == asked
+    answered = {claim for claim, own in criteria.claims().items() if "published" in own.layers}
+    assert set(ledger.query("layer == 'published'")["claim"]) == answered
     formats = pd.read_parquet(smoke_study / "runs" / "evaluate" / "base" / "formats.parquet")
     assert formats.groupby("begins").size().to_dict() == dict.fromkeys(elicitation.FORMATS.values(), 12 * 8)
     assert all(row.completion.startswith(row.begins) for row in formats.itertuples())

@@ -61,6 +61,7 @@ def miniature():
     return ledger.from_table("here", found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["published", "miniature"])
 def test_every_interval_covers_the_truth(layer, request):
     table = calibration.coverage(request.getfixturevalue(layer), draws=1000)
@@ -72,10 +73,11 @@ def test_every_interval_covers_the_truth(layer, request):
     assert (by_method >= LEAST).all(), by_method.to_string()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["published", "miniature"])
 def test_no_rule_gives_a_verdict_too_often_if_nothing_is_there(layer, request):
-    table = calibration.false_verdicts(request.getfixturevalue(layer), draws=2000)
-    bound = 5 + 2 * 100 * np.sqrt(0.05 * 0.95 / 2000)  # what 2000 draws tell of a rate
+    table = calibration.false_verdicts(request.getfixturevalue(layer), draws=1000)
+    bound = 5 + 2 * 100 * np.sqrt(0.05 * 0.95 / 1000)  # what a thousand draws tell of a rate
     for verdict in (criteria.HOLDS, criteria.FAILS):
         assert (table[verdict] <= bound).all(), table.to_string()
         assert table[verdict].mean() <= 5
