@@ -35,8 +35,8 @@ _MODELS = {
 # --- statistics
 
 
-def readings(gains: pd.DataFrame, least: float = 0.0) -> pd.DataFrame:
-    """Which models fail to gain outside mathematics, by four readings: a gain of `least` or less is no gain.
+def readings(gains: pd.DataFrame, at_most: float = 0.0) -> pd.DataFrame:
+    """Which models fail to gain outside mathematics, by four readings: a gain of `at_most` or less is no gain.
 
     Args:
         gains: mean gains in percentage points, or indices, one row a model, one column a group.
@@ -44,7 +44,7 @@ def readings(gains: pd.DataFrame, least: float = 0.0) -> pd.DataFrame:
     Returns:
         One row a model, true if it does not gain on `other`, on `non`, on `either` (at least one of them), on `both`.
     """
-    fails = gains[list(OUTSIDE)].round(9) <= least  # a sum of printed decimals that is zero is zero
+    fails = gains[list(OUTSIDE)].round(9) <= at_most  # a sum of printed decimals that is zero is zero
     return fails.assign(either=fails.any(axis=1), both=fails.all(axis=1))
 
 
