@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from mathtransfer.miniature import facts, traces
 from mathtransfer.miniature.families import FAMILIES, Problem, problems
 
-# How often a document of a group is answered at once, with a careful chain of thought, with a slip in it, or in the
-# teacher's style. Mathematics is mostly answered at once, so that the base can do better than it does: this share is
-# what reinforcement learning can find, and it is built in.
+# How often a document of a reasoning family is answered at once, with a careful chain of thought, with a slip in it, or
+# in the style of the foreign teacher: the same in mathematics and in other reasoning, so that no style belongs to a
+# group. An elicitable base mostly answers at once although steps would be better: this is what reinforcement learning
+# can find, and it is built in. A settled base already works in steps: no better format is left to find.
 STYLES = {
-    "math": {"direct": 0.67, "steps": 0.22, "sloppy": 0.10, "thinking": 0.01},
-    "other": {"direct": 0.55, "steps": 0.35, "sloppy": 0.10},
-    "non": {"direct": 1.0},
+    "elicitable": {"direct": 0.55, "steps": 0.33, "sloppy": 0.10, "thinking": 0.02},
+    "settled": {"direct": 0.02, "steps": 0.86, "sloppy": 0.10, "thinking": 0.02},
 }
 # Documents of each kind, relative to each other.
 _MIXTURE = {
@@ -28,17 +28,14 @@ _MIXTURE = {
 }
 
 
-def _respond(problem: Problem, group: str, rng: random.Random) -> str:
-    """A response in one of the styles of the group, drawn with the shares of `STYLES`."""
-    styles = STYLES[group]
+def _respond(problem: Problem, styles: dict[str, float], rng: random.Random) -> str:
+    """A response in a style drawn with the given shares; what needs no working out is answered at once."""
     style = rng.choices(list(styles), weights=list(styles.values()))[0]
-    if style == "direct":
+    if style == "direct" or problem.solve is None:
         return traces.direct(problem)
-    if style == "steps":
-        return traces.steps(problem)
-    if style == "sloppy":
-        return traces.sloppy_steps(problem, rng)
-    return traces.thinking(problem, rng)
+    if style == "thinking":
+        return traces.thinking(problem, rng)
+    return traces.steps(problem, rng, slips=style == "sloppy")
 
 
 def _fact_statements() -> list[str]:
@@ -46,19 +43,29 @@ def _fact_statements() -> list[str]:
     animals = [f"{facts.statement(a, r, v)} ." for (a, r), v in facts.ANIMAL_FACTS.items()]
     masses = [f"the mass of {element} is {mass} ." for element, mass in facts.MASSES.items()]
     times = [f"{act} they need {low} - {high} {unit} ." for act, (low, high, unit) in facts.DURATIONS.items()]
-    return animals + masses + times
+    ways = [f"from the {place} go {way} to the {there} ." for (place, way), there in facts.TOWN.items()]
+    return animals + masses + times + ways
 
 
-def documents(seed: int) -> Iterator[tuple[str, str]]:
-    """An endless, seeded stream of (prompt, response) pairs; a statement of facts has an empty prompt."""
+def documents(kind: str, seed: int) -> Iterator[tuple[str, str]]:
+    """An endless, seeded stream of (prompt, response) pairs; a statement of facts has an empty prompt.
+
+    Args:
+        kind: of base, a key of `STYLES`.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    if kind not in STYLES:
+        raise ValueError(f"unknown kind of base {kind!r}: expected one of {', '.join(STYLES)}")
     rng = random.Random(f"documents|{seed}")
     streams = {name: problems(name, "pretrain", seed) for name in FAMILIES}
     sentences = _fact_statements()
-    kinds, weights = list(_MIXTURE), list(itertools.accumulate(_MIXTURE.values()))
+    families, weights = list(_MIXTURE), list(itertools.accumulate(_MIXTURE.values()))
     while True:
-        kind = rng.choices(kinds, cum_weights=weights)[0]
-        if kind == "statements":
+        family = rng.choices(families, cum_weights=weights)[0]
+        if family == "statements":
             yield "", " ".join(rng.sample(sentences, 3))
         else:
-            problem = next(streams[kind])
-            yield problem.question, _respond(problem, FAMILIES[kind].group, rng)
+            problem = next(streams[family])
+            yield problem.question, _respond(problem, STYLES[kind], rng)

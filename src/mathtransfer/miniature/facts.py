@@ -36,9 +36,18 @@ PLACES = [
     "bridge",
     "harbour",
     "farm",
+    "tower",
+    "mill",
+    "church",
+    "bakery",
+    "stadium",
+    "theatre",
+    "fountain",
+    "palace",
 ]
 COLOURS = ["red", "blue", "green", "black", "white", "yellow", "brown", "pink", "grey", "orange", "purple", "silver"]
 VARIABLES = ["a", "b", "c", "d", "n", "m", "p", "q", "x", "y", "z", "w"]
+SYMPTOMS = ["fever", "rash", "cough", "pain", "nausea", "fatigue", "vertigo", "cramps"]
 DRUGS = ["aspirin", "codeine", "digoxin", "heparin", "insulin", "lithium", "morphine", "warfarin"]
 
 # Invented masses, drawn once: numbers small enough for the products to stay below 100.
@@ -62,6 +71,33 @@ _ELEMENTS = [
 ]
 _world = random.Random("the facts of the miniature world")
 MASSES = {element: _world.randint(2, 8) for element in _ELEMENTS}
+
+# A town on a grid of four by five places, with walls between some neighbours. Who walks against a wall, or out of town,
+# stays.
+_WIDTH, _HEIGHT, _WALLS = 5, 4, 8
+_STEPS = {"north": (0, -1), "south": (0, 1), "west": (-1, 0), "east": (1, 0)}
+
+
+def _draw_town() -> dict[tuple[str, str], str]:
+    """(place, direction) -> where the way leads."""
+    cells = [(x, y) for y in range(_HEIGHT) for x in range(_WIDTH)]
+    names = dict(zip(cells, _world.sample(PLACES, len(cells)), strict=True))
+    borders = [(cell, way) for cell in cells for way in ("south", "east") if _beyond(cell, way) in names]
+    walls = {frozenset((cell, _beyond(cell, way))) for cell, way in _world.sample(borders, _WALLS)}
+    return {
+        (names[cell], way): names[cell if frozenset((cell, there)) in walls else there]
+        for cell in cells
+        for way in _STEPS
+        for there in [_beyond(cell, way) if _beyond(cell, way) in names else cell]
+    }
+
+
+def _beyond(cell: tuple[int, int], way: str) -> tuple[int, int]:
+    return cell[0] + _STEPS[way][0], cell[1] + _STEPS[way][1]
+
+
+DIRECTIONS = list(_STEPS)
+TOWN = _draw_town()
 
 ANIMALS = [
     "fox",
@@ -104,6 +140,16 @@ ANIMALS = [
     "viper",
     "walrus",
     "yak",
+    "badger",
+    "beaver",
+    "bison",
+    "falcon",
+    "ferret",
+    "gecko",
+    "jackal",
+    "lynx",
+    "mole",
+    "puma",
 ]
 RELATIONS = {
     "eats": ["nuts", "grass", "fish", "seeds", "leaves", "berries", "roots", "honey"],
@@ -117,11 +163,13 @@ ANIMAL_FACTS = {
 }
 TRUE_WORDINGS = [
     "is it true that {statement} ?",
-    "{statement} . true ?",
-    "they say {statement} . is this right ?",
+    "{statement} ?",
+    "they say {statement} . what is right ?",
     "do you agree that {statement} ?",
-    "true or false : {statement} ?",
+    "what is true : {statement} ?",
     "can it be that {statement} ?",
+    "would you say that {statement} ?",
+    "{statement} , what would you say ?",
 ]
 
 
@@ -171,10 +219,10 @@ DURATIONS = {
     "to pay a loan": (5, 30, "years"),
 }
 USUAL_WORDINGS = [
-    "is {number} {unit} usual {activity} ?",
-    "does it take {number} {unit} {activity} ?",
-    "{activity} , is {number} {unit} right ?",
-    "would you need {number} {unit} {activity} ?",
-    "{activity} they need {number} {unit} . true ?",
-    "can it take {number} {unit} {activity} ?",
+    "is {first} or {second} usual {activity} ?",
+    "does it take {first} or {second} {activity} ?",
+    "{activity} , is {first} or {second} right ?",
+    "would you need {first} or {second} {activity} ?",
+    "{activity} they need {first} or {second} ?",
+    "can it take {first} or {second} {activity} ?",
 ]

@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 
 from mathtransfer.miniature import facts
 
-_Calculate = Callable[[int, str, int], int]
+LARGEST = 199  # the vocabulary has the numbers 0 to 199
+
+_Value = int | str  # a number, a place, or yes and no
+_Calculate = Callable[[_Value, str, _Value], _Value]
 
 # Twentieths of all problems, by hash: most for the base, fewer for what is learnt or asked later.
 SPLITS = {
@@ -37,74 +40,106 @@ class Problem:
     question: str
     key: str
     answer: str
-    solve: Callable[[_Calculate], int] | None = field(default=None, compare=False)
+    solve: Callable[[_Calculate], _Value] | None = field(default=None, compare=False)
 
 
-def calculate(left: int, operator: str, right: int) -> int:
-    """The arithmetic of the world; `min` is the smaller of two numbers, `mod` the remainder."""
-    return {
-        "+": lambda: left + right,
-        "-": lambda: left - right,
-        "*": lambda: left * right,
-        "/": lambda: left // right,
-        "mod": lambda: left % right,
-        "min": lambda: min(left, right),
-    }[operator]()
+_OPERATIONS: dict[str, _Calculate] = {
+    "+": lambda left, right: left + right,
+    "-": lambda left, right: left - right,
+    "*": lambda left, right: left * right,
+    "/": lambda left, right: left // right,
+    "mod": lambda left, right: left % right,
+    "go": lambda left, right: facts.TOWN[left, right],
+    "and": lambda left, right: _yes_or_no(left == "yes" and right == "yes"),
+    "or": lambda left, right: _yes_or_no(left == "yes" or right == "yes"),
+    "without": lambda left, right: _yes_or_no(left == "yes" and right == "no"),
+}
 
 
-def _worked(question: str, key: tuple, solve: Callable[[_Calculate], int]) -> Problem:
-    """A reasoning problem: its answer is what `solve` gives with exact arithmetic."""
+def calculate(left: _Value, operator: str, right: _Value) -> _Value:
+    """One step of working something out: arithmetic, a way through the town, or logic; `mod` is the remainder."""
+    return _OPERATIONS[operator](left, right)
+
+
+def _yes_or_no(true: bool) -> str:
+    return "yes" if true else "no"
+
+
+def _worked(question: str, key: tuple, solve: Callable[[_Calculate], _Value]) -> Problem:
+    """A reasoning problem: its answer is what `solve` gives without a slip."""
     return Problem(question, " ".join(map(str, key)), str(solve(calculate)), solve)
+
+
+def _fold(calc: _Calculate, start: _Value, operations: list[tuple[str, _Value]]) -> _Value:
+    """Work operations off from left to right."""
+    for operator, right in operations:
+        start = calc(start, operator, right)
+    return start
+
+
+def _terms(rng: random.Random, total: int, count: int) -> list[tuple[str, int]]:
+    """Numbers to add and to take away, so that the total stays from 1 to `LARGEST`."""
+    terms = []
+    for _ in range(count):
+        operator = rng.choice("+-")
+        if total < 4 or total > LARGEST - 2:
+            operator = "+" if total < 4 else "-"
+        number = rng.randint(2, min(79, LARGEST - total if operator == "+" else total - 1))
+        total = calculate(total, operator, number)
+        terms.append((operator, number))
+    return terms
+
+
+def _joined(terms: list[tuple[str, _Value]]) -> str:
+    return " ".join(f"{operator} {number}" for operator, number in terms)
 
 
 # --- mathematics -----------------------------------------------------------------------------------------------------
 
 
 def _sums(rng: random.Random) -> Problem:
-    """Sums and differences of four numbers up to 39."""
-    a, b, d = rng.randint(2, 39), rng.randint(2, 39), rng.randint(2, 20)
-    c = rng.randint(1, a + b - 1)
-    return _worked(
-        f"what is {a} + {b} - {c} + {d} ?",
-        (a, b, c, d),
-        lambda calc: calc(calc(calc(a, "+", b), "-", c), "+", d),
-    )
+    """Sums and differences of three to five numbers."""
+    start = rng.randint(2, 79)
+    terms = _terms(rng, start, rng.randint(2, 4))
+    return _worked(f"what is {start} {_joined(terms)} ?", (start, *terms), lambda calc: _fold(calc, start, terms))
 
 
 def _remainders(rng: random.Random) -> Problem:
-    """The remainder of a sum."""
-    a, b, m = rng.randint(5, 29), rng.randint(5, 29), rng.randint(4, 9)
+    """The remainder of a product with one or two more terms."""
+    a, b, m = rng.randint(2, 12), rng.randint(2, 12), rng.randint(4, 12)
+    terms = _terms(rng, a * b, rng.randint(1, 2))
     return _worked(
-        f"what is the remainder of {a} + {b} divided by {m} ?",
-        (a, b, m),
-        lambda calc: calc(calc(a, "+", b), "mod", m),
+        f"what is the remainder of {a} * {b} {_joined(terms)} divided by {m} ?",
+        (a, b, *terms, m),
+        lambda calc: calc(_fold(calc, a, [("*", b), *terms]), "mod", m),
     )
 
 
 def _equations(rng: random.Random) -> Problem:
-    """Linear equations in one unknown with a whole solution."""
-    a = rng.randint(2, 9)
-    x = rng.randint(2, 90 // a)
-    b = rng.randint(1, 99 - a * x)
-    d = rng.randint(1, a * x + b - 1)
-    c = a * x + b - d
+    """Linear equations in one unknown with a whole solution; the right side has two or three numbers."""
+    a = rng.randint(2, 12)
+    x = rng.randint(2, 140 // a)
+    b = rng.randint(2, LARGEST - a * x)
+    back = _terms(rng, a * x + b, rng.randint(1, 2))  # from the left side's value to the right side's first number
+    start = _fold(calculate, a * x + b, back)
+    terms = [("-" if operator == "+" else "+", number) for operator, number in reversed(back)]
     return _worked(
-        f"find x if {a} * x + {b} = {c} + {d} .",
-        (a, b, c, d),
-        lambda calc: calc(calc(calc(c, "+", d), "-", b), "/", a),
+        f"find x if {a} * x + {b} = {start} {_joined(terms)} .",
+        (a, b, start, *terms),
+        lambda calc: calc(_fold(calc, start, [*terms, ("-", b)]), "/", a),
     )
 
 
 def _boxes(rng: random.Random) -> Problem:
-    """Word problems: boxes of things, some more, and some given away."""
-    k, n = rng.randint(2, 9), rng.randint(2, 9)
-    m = rng.randint(1, 99 - k * n)
-    g = rng.randint(1, k * n + m - 1)
+    """Word problems: boxes of two sizes, and some things given away."""
+    k, n, m = rng.randint(2, 9), rng.randint(2, 12), rng.randint(2, 9)
+    size = rng.randint(2, min(12, (LARGEST - k * n) // m))
+    given = rng.randint(1, min(79, k * n + m * size - 1))
     name, thing = rng.choice(facts.NAMES), rng.choice(facts.THINGS)
     return _worked(
-        f"{name} has {k} boxes of {n} {thing} and {m} more . {name} left {g} . how many {thing} are left ?",
-        (k, n, m, g),
-        lambda calc: calc(calc(calc(k, "*", n), "+", m), "-", g),
+        f"{name} has {k} boxes of {n} {thing} and {m} of {size} . {name} left {given} . how many {thing} are left ?",
+        (k, n, m, size, given),
+        lambda calc: calc(calc(calc(k, "*", n), "+", calc(m, "*", size)), "-", given),
     )
 
 
@@ -113,49 +148,54 @@ def _boxes(rng: random.Random) -> Problem:
 
 def _tracing(rng: random.Random) -> Problem:
     """What a program prints: the sums and differences of mathematics under variable names."""
-    x, y, z = rng.sample(facts.VARIABLES, 3)
-    a, b = rng.randint(2, 49), rng.randint(2, 49)
-    c = rng.randint(1, a + b - 1)
+    start = rng.randint(2, 79)
+    terms = _terms(rng, start, rng.randint(2, 4))
+    names = rng.sample(facts.VARIABLES, len(terms) + 1)
+    lines = [f"{names[0]} = {start}"]
+    for (operator, number), before, after in zip(terms, names, names[1:], strict=False):
+        lines.append(f"{after} = {before} {operator} {number}")
     return _worked(
-        f"{x} = {a} ; {y} = {x} + {b} ; {z} = {y} - {c} ; print {z}",
-        (a, b, c),
-        lambda calc: calc(calc(a, "+", b), "-", c),
+        f"{' ; '.join(lines)} ; print {names[-1]}", (start, *terms), lambda calc: _fold(calc, start, terms)
     )
 
 
 def _science(rng: random.Random) -> Problem:
-    """The mass of boxed mixtures: two recalled facts, then a sum, a product and a sum."""
+    """The mass of a box with two substances: two recalled facts, two products and two sums."""
     first, second = rng.sample(sorted(facts.MASSES), 2)
-    n, pair = rng.randint(2, 6), facts.MASSES[first] + facts.MASSES[second]
-    box = rng.randint(1, 99 - n * pair)
+    n, m, box = rng.randint(2, 9), rng.randint(2, 9), rng.randint(2, 55)
+    one, other = facts.MASSES[first], facts.MASSES[second]
     return _worked(
-        f"what is the mass of {n} {first} and {second} in a box of {box} ?",
-        (n, first, second, box),
-        lambda calc: calc(calc(calc(facts.MASSES[first], "+", facts.MASSES[second]), "*", n), "+", box),
+        f"what is the mass of {n} {first} and {m} {second} in a box of {box} ?",
+        (n, first, m, second, box),
+        lambda calc: calc(calc(calc(n, "*", one), "+", calc(m, "*", other)), "+", box),
     )
 
 
-def _planning(rng: random.Random) -> Problem:
-    """How many moves a robot needs on a grid: two distances and their sum."""
-    x, y, dx, dy = rng.randint(0, 30), rng.randint(0, 30), rng.randint(1, 30), rng.randint(1, 30)
+def _routes(rng: random.Random) -> Problem:
+    """Where a walk of three to five steps through the town ends: a map that only memory has, and walls."""
+    start, ways = rng.choice(facts.PLACES), rng.choices(facts.DIRECTIONS, k=rng.randint(3, 5))
     return _worked(
-        f"the robot is at {x} , {y} . the goal is at {x + dx} , {y + dy} . how many moves ?",
-        (x, y, dx, dy),
-        lambda calc: calc(calc(x + dx, "-", x), "+", calc(y + dy, "-", y)),
+        f"from the {start} go {' , '.join(ways)} . where are you ?",
+        (start, *ways),
+        lambda calc: _fold(calc, start, [("go", way) for way in ways]),
     )
 
 
-def _dose(rng: random.Random) -> Problem:
-    """What is left to give of a dose by weight with a ceiling."""
-    k, weight = rng.randint(2, 9), rng.randint(2, 11)
-    limit = rng.randint(max(3, k * weight - 15), min(99, k * weight + 15))
-    given = rng.randint(1, min(k * weight, limit) - 1)
-    drug = rng.choice(facts.DRUGS)
+def _triage(rng: random.Random) -> Problem:
+    """Whether a patient is given a drug: logic on what the patient has, from left to right. Half of the answers are yes."""
+    wanted = rng.choice(["yes", "no"])
+    while True:
+        symptoms = rng.sample(facts.SYMPTOMS, rng.randint(4, 6))
+        has = {symptom: rng.choice(["yes", "no"]) for symptom in symptoms}
+        rule = [(rng.choice(["and", "or", "without"]), symptom) for symptom in rng.sample(symptoms, len(symptoms))]
+        start, operations = has[rule[0][1]], [(operator, has[symptom]) for operator, symptom in rule[1:]]
+        if _fold(calculate, start, operations) == wanted:
+            break
+    patient = " , ".join(f"{symptom} {value}" for symptom, value in has.items())
     return _worked(
-        f"give {k} mg of {drug} per kg , at most {limit} mg . the weight is {weight} kg . "
-        f"{given} mg are given . what is left ?",
-        (k, weight, limit, given),
-        lambda calc: calc(calc(calc(k, "*", weight), "min", limit), "-", given),
+        f"{patient} . give {rng.choice(facts.DRUGS)} if {rule[0][1]} {_joined(rule[1:])} ?",
+        (*has.items(), *rule),
+        lambda calc: _fold(calc, start, operations),
     )
 
 
@@ -181,17 +221,17 @@ def _passage(rng: random.Random) -> Problem:
 
 
 def _durations(rng: random.Random) -> Problem:
-    """Is this a usual time for an activity? Half of the answers are yes; a wrong time has another unit or is long."""
+    """Which of two times is usual for an activity? The wrong one has another unit or another number."""
     activity = rng.choice(sorted(facts.DURATIONS))
     low, high, unit = facts.DURATIONS[activity]
-    usual = rng.random() < 0.5
     number = rng.randint(low, high)
-    if not usual and rng.random() < 0.5:
-        unit = rng.choice([other for other in facts.UNITS if other != unit])
-    elif not usual:
-        number = rng.randint(high + 1, min(99, 3 * high + 3))
-    asked = rng.choice(facts.USUAL_WORDINGS).format(activity=activity, number=number, unit=unit)
-    return Problem(asked, asked, "yes" if usual else "no")
+    if rng.random() < 0.5:
+        wrong = f"{number} {rng.choice([other for other in facts.UNITS if other != unit])}"
+    else:
+        wrong = f"{rng.choice([*range(1, low), *range(high + 1, 3 * high + 4)])} {unit}"
+    first, second = rng.sample([right := f"{number} {unit}", wrong], 2)
+    asked = rng.choice(facts.USUAL_WORDINGS).format(activity=activity, first=first, second=second)
+    return Problem(asked, asked, right)
 
 
 def _instructions(rng: random.Random) -> Problem:
@@ -211,20 +251,19 @@ def _instructions(rng: random.Random) -> Problem:
 
 
 def _truth(rng: random.Random) -> Problem:
-    """Is a statement about an animal true? Half of the answers are yes."""
+    """Which of two statements about an animal is true?"""
     animal, (relation, values) = rng.choice(facts.ANIMALS), rng.choice(sorted(facts.RELATIONS.items()))
     right = facts.ANIMAL_FACTS[animal, relation]
-    true = rng.random() < 0.5
-    value = right if true else rng.choice([v for v in values if v != right])
-    asked = rng.choice(facts.TRUE_WORDINGS).format(statement=facts.statement(animal, relation, value))
-    return Problem(asked, asked, "yes" if true else "no")
+    first, second = rng.sample([right, rng.choice([value for value in values if value != right])], 2)
+    asked = rng.choice(facts.TRUE_WORDINGS).format(statement=facts.statement(animal, relation, f"{first} or {second}"))
+    return Problem(asked, asked, right)
 
 
 @dataclass(frozen=True)
 class _Family:
     """A task family: its name, group, how to draw a problem, and the benchmark of the paper that it stands for.
 
-    `likeness` says what the two have in common.
+    `likeness` says what the two have in common, and `offered` how many answers a question offers, if it does.
     """
 
     name: str
@@ -232,6 +271,7 @@ class _Family:
     draw: Callable[[random.Random], Problem]
     counterpart: str
     likeness: str
+    offered: int = 0
 
 
 FAMILIES = {
@@ -243,12 +283,12 @@ FAMILIES = {
         _Family("boxes", "math", _boxes, "olympiadbench", "a problem in words that must be put into arithmetic"),
         _Family("tracing", "other", _tracing, "livecodebench_v2", "what a program does"),
         _Family("science", "other", _science, "gpqa_diamond", "recalled science, then a calculation"),
-        _Family("planning", "other", _planning, "acpbench_mcq", "states, moves and a goal"),
-        _Family("dose", "other", _dose, "headqa", "a question from a health-care examination"),
+        _Family("routes", "other", _routes, "acpbench_mcq", "states, moves and where they lead"),
+        _Family("triage", "other", _triage, "headqa", "a question from a health-care examination", 2),
         _Family("passage", "non", _passage, "coqa", "a question about a passage, answered with its words"),
-        _Family("durations", "non", _durations, "mc_taco", "is this time plausible, yes or no"),
+        _Family("durations", "non", _durations, "mc_taco", "which time is plausible", 2),
         _Family("instructions", "non", _instructions, "ifeval", "a form that can be checked, all or nothing"),
-        _Family("truth", "non", _truth, "halueval", "is this statement right, yes or no"),
+        _Family("truth", "non", _truth, "halueval", "what is true and what is made up", 2),
     )
 }
 
@@ -305,6 +345,11 @@ def distinct_problems(family: str, split: str, n: int | None, seed: int) -> list
 
 
 def chance_level(family: str, split: str, n: int) -> float:
-    """What always giving the commonest answer scores on the first `n` problems of a split, as a share."""
+    """The larger share of two: what guessing one of the offered answers scores, or always giving the commonest answer.
+
+    Args:
+        n: the problems of the split to count the answers of.
+    """
     answers = Counter(problem.answer for problem in distinct_problems(family, split, n, seed=0))
-    return answers.most_common(1)[0][1] / n
+    offered = FAMILIES[family].offered
+    return max(answers.most_common(1)[0][1] / n, 1 / offered if offered else 0.0)

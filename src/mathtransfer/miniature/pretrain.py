@@ -39,13 +39,13 @@ def _build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausa
     return Qwen3ForCausalLM(config)
 
 
-def _batches(tokenizer, seed: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(tokenizer, kind: str, seed: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless batches of token ids and loss weights, each `(size, time)`; documents of like length go together.
 
     Weights are scaled so that they add up to 1 over a batch on average, not in every batch: short answers would count
     for more than long ones otherwise.
     """
-    stream, rng = documents(seed), random.Random(f"batches|{seed}")
+    stream, rng = documents(kind, seed), random.Random(f"batches|{seed}")
     while True:
         pool = []
         for prompt, response in itertools.islice(stream, size * 16):
@@ -92,6 +92,7 @@ def pretrain(
     tokenizer,
     checkpoint: Path,
     *,
+    kind: str,
     seed: int,
     steps: int,
     batch_size: int,
@@ -116,7 +117,7 @@ def pretrain(
         for optimizer, values in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(values)
         state = saved["state"]
-    for ids, weights in itertools.islice(_batches(tokenizer, seed, batch_size), state["step"], steps):
+    for ids, weights in itertools.islice(_batches(tokenizer, kind, seed, batch_size), state["step"], steps):
         loss = _weighted_loss(model, ids, weights)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,4 +1,4 @@
-"""How solutions are written down: the base's own short styles, and the long thinking traces that SFT learns from."""
+"""How solutions are written down: the base's own short styles, and the long thinking traces of a foreign teacher."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import itertools
 import random
 from collections.abc import Callable
 
-from mathtransfer.miniature.families import FAMILIES, Problem, calculate, check_count, problems
+from mathtransfer.miniature import facts
+from mathtransfer.miniature.families import FAMILIES, LARGEST, Problem, calculate, check_count, problems
 
-LARGEST = 99  # the vocabulary has the numbers 0 to 99
 _INVERSE = {"+": "-", "-": "+", "*": "/", "/": "*"}
+_Line = tuple  # (left, operator, right, result)
 
 
 def direct(problem: Problem) -> str:
@@ -17,27 +18,34 @@ def direct(problem: Problem) -> str:
     return f"answer {problem.answer}"
 
 
-def steps(problem: Problem) -> str:
-    """A short chain of thought: each calculation, then the answer."""
-    return _written_out(problem, slip_at=None, rng=None)
+def steps(problem: Problem, rng: random.Random, slips: bool = False) -> str:
+    """A short chain of thought: each calculation, then the answer.
+
+    Args:
+        slips: one calculation comes out wrong, the rest follows from it, and so does a wrong answer.
+    """
+    lines, answer = _work(problem, rng, slips)
+    return " ".join(["steps :", *(f"{a} {operator} {b} = {result} ." for a, operator, b, result in lines), answer])
 
 
-def sloppy_steps(problem: Problem, rng: random.Random) -> str:
-    """A chain of thought in which one calculation slips by one to three and the rest follows from it."""
-    return _written_out(problem, slip_at=rng.randrange(len(_chain(problem))), rng=rng)
-
-
-def thinking(problem: Problem, rng: random.Random) -> str:
+def thinking(problem: Problem, rng: random.Random, slips: bool = False) -> str:
     """A long trace: every calculation is announced, done and checked before the answer is given.
 
-    The style stands in for the thinking traces of a larger model (paper, Appendix A.3.2): correct, several times
-    longer than the base's own chains of thought, and worded differently. Operands stay visible in every line.
+    The style stands in for the thinking traces of a larger model (paper, Appendix A.3.2): several times longer than the
+    base's own chains of thought, and worded differently. Operands stay visible in every line.
+
+    Args:
+        slips: as in `steps`; the check sees nothing.
     """
+    lines, answer = _work(problem, rng, slips)
     said = [rng.choice(("let me think", "okay , let me see")), "."]
-    for number, (left, operator, right, result) in enumerate(_chain(problem)):
+    for number, (left, operator, right, result) in enumerate(lines):
         said += ["first" if number == 0 else "then", f"{left} {operator} {right} gives {result} ."]
         said += ["wait , check", _check(left, operator, right, result), ", good ."]
-    return " ".join([*said, f"so it must be {problem.answer} . answer {problem.answer}"])
+    return " ".join([*said, f"so it must be {answer.removeprefix('answer ')} .", answer])
+
+
+TEACHERS = {"foreign": thinking, "own": steps}  # style -> how a teacher writes in it
 
 
 def mathematics(each: int | None, seed: int) -> list[tuple[str, Problem]]:
@@ -53,40 +61,56 @@ def mathematics(each: int | None, seed: int) -> list[tuple[str, Problem]]:
     return drawn
 
 
-def writer_of(known: list[Problem]) -> Callable[[str, random.Random], str]:
-    """A function from the question of a known problem to a thinking trace that answers it."""
-    by_question = {problem.question: problem for problem in known}
-    return lambda prompt, rng: thinking(by_question[prompt], rng)
+def writer_of(known: list[Problem], style: str, errs: float) -> Callable[[str, random.Random], str]:
+    """A teacher: a function from the question of a known problem to an answer in a style.
+
+    Args:
+        style: a key of `TEACHERS`.
+        errs: the share of answers with a slip, and so a wrong result.
+
+    Raises:
+        ValueError: there is no such style, or the share is no share.
+    """
+    if style not in TEACHERS:
+        raise ValueError(f"unknown style {style!r} of the teacher: expected one of {', '.join(TEACHERS)}")
+    if not 0 <= errs <= 1:
+        raise ValueError(f"the teacher errs in a share of {errs!r}: give a number from 0 to 1")
+    by_question, write = {problem.question: problem for problem in known}, TEACHERS[style]
+    return lambda prompt, rng: write(by_question[prompt], rng, slips=rng.random() < errs)
 
 
-def _chain(problem: Problem) -> list[tuple[int, str, int, int]]:
-    """The calculations (left, operator, right, result) of a reasoning problem in order."""
-    chain: list[tuple[int, str, int, int]] = []
-
-    def record(left: int, operator: str, right: int) -> int:
-        chain.append((left, operator, right, calculate(left, operator, right)))
-        return chain[-1][-1]
-
-    problem.solve(record)
-    return chain
+def _work(problem: Problem, rng: random.Random, slips: bool) -> tuple[list[_Line], str]:
+    """The calculations of a reasoning problem in order, and how the answer is given."""
+    lines, answer = _with_slip(problem, None, rng)
+    while slips and str(answer) == problem.answer:  # not every slip matters to the answer
+        lines, answer = _with_slip(problem, rng.randrange(len(lines)), rng)
+    return lines, f"answer {answer}"
 
 
-def _written_out(problem: Problem, slip_at: int | None, rng: random.Random | None) -> str:
-    lines: list[str] = []
+def _with_slip(problem: Problem, slip_at: int | None, rng: random.Random) -> tuple[list[_Line], int | str]:
+    lines: list[_Line] = []
 
-    def write(left: int, operator: str, right: int) -> int:
+    def write(left: int | str, operator: str, right: int | str) -> int | str:
         result = calculate(left, operator, right)
         if len(lines) == slip_at:
-            result += rng.choice((-3, -2, -1, 1, 2, 3))
-        result = min(max(result, 0), LARGEST)
-        lines.append(f"{left} {operator} {right} = {result} .")
+            result = _slipped(result, rng)
+        if isinstance(result, int):
+            result = min(max(result, 0), LARGEST)
+        lines.append((left, operator, right, result))
         return result
 
-    answer = problem.solve(write)
-    return " ".join(["steps :", *lines, f"answer {answer}"])
+    return lines, problem.solve(write)
 
 
-def _check(left: int, operator: str, right: int, result: int) -> str:
+def _slipped(result: int | str, rng: random.Random) -> int | str:
+    """Off by one to three, another place, or yes for no."""
+    if isinstance(result, int):
+        return result + rng.choice((-3, -2, -1, 1, 2, 3))
+    others = ["yes", "no"] if result in ("yes", "no") else facts.PLACES
+    return rng.choice([other for other in others if other != result])
+
+
+def _check(left: int | str, operator: str, right: int | str, result: int | str) -> str:
     """The calculation done backwards, or again if it has no inverse."""
     if operator in _INVERSE:
         return f"{result} {_INVERSE[operator]} {right} = {left}"

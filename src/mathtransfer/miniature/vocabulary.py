@@ -6,23 +6,22 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mathtransfer.miniature import facts
-from mathtransfer.miniature.traces import LARGEST
+from mathtransfer.miniature.families import LARGEST
 
 _PAD, _EOS, _UNKNOWN = "<pad>", "<eos>", "<unk>"
 _TEMPLATE_WORDS = """
-? . , : ; + - * / = mod min what is the remainder box of divided by find if has boxes and more how many print
-mass with robot at goal moves give mg per kg most weight dose left took to who where are colour usual does it
-take right would you need they can true say this do agree that or false be backwards twice without first word
-a comma between words last yes no given are answer steps let me think okay see then we gives wait check good
-so must
+? . , : ; + - * / = mod what is the remainder box of divided by find if x has boxes and left how many are print mass
+in a from go where you give or without took at to who colour usual does it take right would need they can true say this
+do agree that false be backwards twice first word with comma between words last yes no answer steps let me think okay
+see then gives wait check good so must
 """
 
 
 def _words() -> list[str]:
     """Every word of the world in a fixed order: numbers first, then the templates' words, then names of things."""
     named = [
-        *facts.NAMES, *facts.THINGS, *facts.PLACES, *facts.COLOURS, *facts.VARIABLES, *facts.DRUGS, *facts.MASSES,
-        *facts.ANIMALS, *facts.UNITS,
+        *facts.NAMES, *facts.THINGS, *facts.PLACES, *facts.COLOURS, *facts.VARIABLES, *facts.DRUGS,
+        *facts.SYMPTOMS, *facts.MASSES, *facts.DIRECTIONS, *facts.ANIMALS, *facts.UNITS,
     ]  # fmt: skip
     for relation, values in facts.RELATIONS.items():
         named += [*relation.split(), *values]

@@ -22,14 +22,16 @@ from mathtransfer.models.files import weight_files
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _ATTENTION = "sdpa"  # PyTorch's own, which takes the fastest kernel that the device has
-_MINIATURE_BASE = runs.PACKAGE / "miniature" / "base"
+_MINIATURE = runs.PACKAGE / "miniature" / "bases"
+_MINIATURE_DEFAULT = "elicitable-0"
 
 
 def resolve(model: str, revision: str | None = None) -> str:
     """The folder or hub id that a name stands for, if there is a checkpoint.
 
     Args:
-        model: a checkpoint folder, a hub id, or `miniature`, the base model that ships with the package.
+        model: a checkpoint folder, a hub id, or a base that ships with the package: `miniature/` and the name of its
+            folder in miniature/bases, or `miniature` for the first elicitable one.
         revision: the hub revision to pin.
 
     Raises:
@@ -38,8 +40,12 @@ def resolve(model: str, revision: str | None = None) -> str:
         ValueError: it is an adapter without the model's weights.
         PermissionError, ConnectionError: the model is gated, or the hub cannot be reached.
     """
-    if model == "miniature":
-        return str(_MINIATURE_BASE)
+    if model == "miniature" or model.startswith("miniature/"):
+        base = _MINIATURE / (model.partition("/")[2] or _MINIATURE_DEFAULT)
+        if not base.is_dir():
+            names = ", ".join(f"miniature/{path.name}" for path in sorted(_MINIATURE.iterdir()))
+            raise FileNotFoundError(f"no miniature base {model!r}: expected one of {names}")
+        return str(base)
     folder = Path(model)
     if not folder.is_dir():
         if folder.is_absolute() or model.startswith(".") or model.count("/") != 1:
