@@ -334,7 +334,9 @@ def provenance(model: str, base: str, base_fingerprint: str) -> dict[str, str | 
     if _read_mark(folder / _MANIFEST):
         manifest = read_manifest(folder, "train")
         check_base(folder, base_fingerprint)
-        return {"model": folder.name, "base": base, **{k: manifest["parameters"][k] for k in ("setting", "seed")}}
+        asked = manifest["parameters"]
+        setting = asked.get("label") or asked["setting"]
+        return {"model": folder.name, "base": base, "setting": setting, "seed": asked["seed"]}
     return {"model": model, "base": base, "setting": "base" if model == base else "tuned", "seed": -1}
 
 

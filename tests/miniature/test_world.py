@@ -3,12 +3,21 @@
 import itertools
 import random
 import re
+from collections import Counter
 
 import pandas as pd
 import pytest
 
 from mathtransfer.miniature import corpus, facts, traces, vocabulary
-from mathtransfer.miniature.families import FAMILIES, SPLITS, _split_of, chance_level, distinct_problems, problems
+from mathtransfer.miniature.families import (
+    FAMILIES,
+    LARGEST,
+    SPLITS,
+    _split_of,
+    chance_level,
+    distinct_problems,
+    problems,
+)
 from mathtransfer.paper import reported
 
 REASONING = [name for name, family in FAMILIES.items() if family.group != "non"]
@@ -37,7 +46,7 @@ def test_pretraining_documents_ask_nothing_that_is_held_out():
         for split in ("posttrain", "validation", "evaluation")
         for p in distinct_problems(family, split, 100, seed=0)
     }
-    assert not held_out & {prompt for prompt, _ in itertools.islice(corpus.documents(0), 20_000)}
+    assert not held_out & {prompt for prompt, _ in itertools.islice(corpus.documents("settled", 0), 20_000)}
 
 
 def test_names_and_wordings_do_not_hide_a_problem_from_its_split():
@@ -53,7 +62,7 @@ def test_names_and_wordings_do_not_hide_a_problem_from_its_split():
 def test_everything_is_in_the_vocabulary():
     tokenizer = vocabulary.build_tokenizer()
     rng = random.Random(0)
-    texts = [f"{prompt} {response}" for prompt, response in itertools.islice(corpus.documents(3), 20_000)]
+    texts = [f"{prompt} {response}" for prompt, response in itertools.islice(corpus.documents("elicitable", 3), 20_000)]
     for name in REASONING:
         texts += [f"{p.question} {traces.thinking(p, rng)}" for p in distinct_problems(name, "evaluation", 200, 0)]
     for text, ids in zip(texts, tokenizer(texts).input_ids, strict=True):
@@ -61,30 +70,39 @@ def test_everything_is_in_the_vocabulary():
     assert tokenizer.decode(tokenizer(texts[0]).input_ids) == " ".join(texts[0].split())
 
 
-def by_hand(family: str, question: str) -> int:
-    """The answer read off the question's own numbers, written independently of the families' code."""
-    n = [int(word) for word in re.findall(r"\d+", question)]
+def by_hand(family: str, question: str) -> int | str:
+    """The answer read off the question's own words, written independently of the families' code."""
+    words = question.split()
+    n = [int(word) for word in words if word.isdigit()]
     if family == "sums":
-        return n[0] + n[1] - n[2] + n[3]
+        return eval(question.removeprefix("what is").removesuffix("?"))
     if family == "remainders":
-        return (n[0] + n[1]) % n[2]
+        return eval(question.split("of", 1)[1].split("divided")[0]) % n[-1]
     if family == "equations":
-        a, b, c, d = n
-        return next(x for x in range(100) if a * x + b == c + d)
+        left, right = question.removeprefix("find x if").removesuffix(".").split("=")
+        return next(x for x in range(200) if eval(left, {"x": x}) == eval(right))
     if family == "boxes":
-        return n[0] * n[1] + n[2] - n[3]
+        k, size, m, other, given = n
+        return k * size + m * other - given
     if family == "tracing":
         variables: dict = {}
         exec(question.split("; print")[0].replace(" ;", "\n").replace("\n ", "\n"), {}, variables)
-        return variables[question.split()[-1]]
+        return variables[words[-1]]
     if family == "science":
-        words = question.split()
-        first, second = words[6], words[8]
-        return n[0] * (facts.MASSES[first] + facts.MASSES[second]) + n[1]
-    if family == "planning":
-        return abs(n[2] - n[0]) + abs(n[3] - n[1])
-    k, limit, weight, given = n
-    return min(k * weight, limit) - given
+        return n[0] * facts.MASSES[words[6]] + n[1] * facts.MASSES[words[9]] + n[2]
+    if family == "routes":
+        place = words[2]
+        for way in words[4 : words.index(".")]:
+            place = facts.TOWN[place, way] if way != "," else place
+        return place
+    patient, rule = question.split(" . ")
+    has = {symptom: value == "yes" for symptom, value in (pair.split() for pair in patient.split(" , "))}
+    first, *rest = rule.split(" if ")[1].removesuffix(" ?").split()
+    value = has[first]
+    for operator, symptom in zip(rest[::2], rest[1::2], strict=True):
+        other = has[symptom]
+        value = {"and": value and other, "or": value or other, "without": value and not other}[operator]
+    return "yes" if value else "no"
 
 
 @pytest.mark.parametrize("family", REASONING)
@@ -93,31 +111,90 @@ def test_answers_and_traces_are_right(family):
     for problem in distinct_problems(family, "evaluation", 200, seed=1):
         expected = by_hand(family, problem.question)
         assert problem.answer == str(expected)
-        for response in (traces.direct(problem), traces.steps(problem), traces.thinking(problem, rng)):
+        for response in (traces.direct(problem), traces.steps(problem, rng), traces.thinking(problem, rng)):
             assert response.endswith(f"answer {expected}")
-            assert all(0 <= int(number) <= traces.LARGEST for number in re.findall(r"\d+", response))
-        for left, operator, right, result in re.findall(r"(\d+) ([-+*/]) (\d+) = (\d+)", traces.steps(problem)):
+            assert all(0 <= int(number) <= LARGEST for number in re.findall(r"\d+", response))
+        for left, operator, right, result in re.findall(r"(\d+) ([-+*/]) (\d+) = (\d+)", traces.steps(problem, rng)):
             assert eval(f"{left} {operator} {right}") == int(result)
 
 
-def test_a_slip_changes_one_calculation():
+@pytest.mark.parametrize("write", traces.TEACHERS.values(), ids=traces.TEACHERS)
+@pytest.mark.parametrize("family", REASONING)
+def test_a_slip_makes_one_line_and_the_answer_wrong(family, write):
     rng = random.Random(0)
-    for problem in distinct_problems("sums", "pretrain", 50, seed=0):
-        lines = re.findall(r"(\d+) ([-+]) (\d+) = (\d+)", traces.sloppy_steps(problem, rng))
-        assert sum(eval(f"{a} {op} {b}") != int(result) for a, op, b, result in lines) <= 1
+    for problem in distinct_problems(family, "pretrain", 50, seed=0):
+        response = write(problem, rng, slips=True)
+        assert response.rpartition("answer ")[2] != problem.answer
+        lines = re.findall(r"(\d+) ([-+*]) (\d+) (?:=|gives) (\d+) \.", response)
+        assert sum(eval(f"{a} {operator} {b}") != int(result) for a, operator, b, result in lines) <= 1
 
 
-def test_the_teacher_writes_longer_than_the_base_and_otherwise():
+@pytest.mark.parametrize("errs", [0, 0.25, 1])
+def test_a_teacher_errs_as_often_as_asked_and_says_so_to_nobody(errs):
+    known = distinct_problems("boxes", "posttrain", 400, seed=0)
+    write, rng = traces.writer_of(known, "own", errs), random.Random(0)
+    wrong = [write(p.question, rng).rpartition("answer ")[2] != p.answer for p in known]
+    assert abs(sum(wrong) / len(wrong) - errs) < 3 * (errs * (1 - errs) / len(wrong)) ** 0.5 + 1e-9
+
+
+def test_a_teacher_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="unknown style 'loud' of the teacher"):
+        traces.writer_of([], "loud", 0)
+    with pytest.raises(ValueError, match="errs in a share of 2"):
+        traces.writer_of([], "own", 2)
+
+
+def test_the_foreign_teacher_writes_longer_than_the_base_and_otherwise():
     rng = random.Random(0)
     for problem in distinct_problems("boxes", "posttrain", 20, seed=0):
-        short, long = traces.steps(problem).split(), traces.thinking(problem, rng).split()
+        short, long = traces.steps(problem, rng).split(), traces.thinking(problem, rng).split()
         assert len(long) > 2 * len(short)
         assert not {"steps"} & set(long)
 
 
-def test_yes_and_no_families_are_balanced():
-    for family in ("durations", "truth"):
-        assert chance_level(family, "evaluation", 200) < 0.65
+@pytest.mark.parametrize("kind", corpus.STYLES)
+def test_no_style_belongs_to_a_group(kind):
+    """Each way to answer has the same share in mathematics and in other reasoning, to within five standard errors."""
+    group_of, begins = {}, {"math": Counter(), "other": Counter()}
+    for family in REASONING:
+        for problem in itertools.islice(problems(family, "pretrain", 0), 4000):
+            group_of[problem.question] = FAMILIES[family].group
+    for prompt, response in itertools.islice(corpus.documents(kind, 0), 30_000):
+        if prompt in group_of:
+            first = response.split()[0]
+            begins[group_of[prompt]][{"let": "thinking", "okay": "thinking"}.get(first, first)] += 1
+    for style in ("answer", "steps", "thinking"):
+        counts = [(begins[group][style], begins[group].total()) for group in begins]
+        pooled = sum(n for n, _ in counts) / sum(total for _, total in counts)
+        error = (pooled * (1 - pooled) * sum(1 / total for _, total in counts)) ** 0.5
+        assert pooled > 0 and abs(counts[0][0] / counts[0][1] - counts[1][0] / counts[1][1]) < 5 * error
+
+
+def test_near_families_share_operations_with_mathematics_and_far_ones_none():
+    """Two families of other reasoning each; what they share is read off their written steps."""
+    rng, used = random.Random(0), {}
+    for family in REASONING:
+        written = [traces.steps(p, rng) for p in distinct_problems(family, "pretrain", 300, seed=0)]
+        used[family] = {operator for text in written for operator in re.findall(r" (\S+) \S+ = ", text)}
+    math = set().union(*(used[name] for name in REASONING if FAMILIES[name].group == "math"))
+    other = [name for name in REASONING if FAMILIES[name].group == "other"]
+    assert [name for name in other if used[name] <= math] == ["tracing", "science"]
+    assert [name for name in other if not used[name] & math] == ["routes", "triage"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_there_are_two_thousand_evaluation_questions(family):
+    assert len(distinct_problems(family, "evaluation", 2000, seed=0)) == 2000
+
+
+def test_questions_that_offer_two_answers_are_balanced():
+    """Guessing scores one half, by answer and by place."""
+    for family in ("triage", "durations", "truth"):
+        asked = distinct_problems(family, "evaluation", 2000, seed=0)
+        assert chance_level(family, "evaluation", 2000) == pytest.approx(0.5, abs=0.04)
+        if family != "triage":
+            first = [p.question.index(p.answer) < p.question.index(" or ") for p in asked]
+            assert abs(sum(first) / len(first) - 0.5) < 0.05
 
 
 def test_sft_and_rl_train_on_the_same_problems():

@@ -154,9 +154,7 @@ def _tracing(rng: random.Random) -> Problem:
     lines = [f"{names[0]} = {start}"]
     for (operator, number), before, after in zip(terms, names, names[1:], strict=False):
         lines.append(f"{after} = {before} {operator} {number}")
-    return _worked(
-        f"{' ; '.join(lines)} ; print {names[-1]}", (start, *terms), lambda calc: _fold(calc, start, terms)
-    )
+    return _worked(f"{' ; '.join(lines)} ; print {names[-1]}", (start, *terms), lambda calc: _fold(calc, start, terms))
 
 
 def _science(rng: random.Random) -> Problem:
@@ -182,7 +180,7 @@ def _routes(rng: random.Random) -> Problem:
 
 
 def _triage(rng: random.Random) -> Problem:
-    """Whether a patient is given a drug: logic on what the patient has, from left to right. Half of the answers are yes."""
+    """Whether a patient is given a drug: logic on symptoms, from left to right. Half of the answers are yes."""
     wanted = rng.choice(["yes", "no"])
     while True:
         symptoms = rng.sample(facts.SYMPTOMS, rng.randint(4, 6))

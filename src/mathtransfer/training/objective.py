@@ -4,7 +4,7 @@ One gradient covers supervised fine-tuning and reinforcement learning:
 
     grad L = - E_{x, y ~ q} [ w(x, y) grad log pi(y | x) ] + beta grad KL(pi || pi_ref)
 
-q says who writes the responses (the teacher or the policy), w how much each one counts (all the same, only the correct
+q says who writes the responses (a teacher or the policy), w how much each one counts (all the same, only the correct
 ones, or by group-normalised advantage), beta how strongly the policy is held to the base: a setting is a row of
 `settings.SETTINGS` and nothing else. Sums over tokens are divided by the number of response tokens in the update,
 whatever the number of passes and processes it takes. The KL term is TRL's estimator on the sampled tokens,
@@ -15,6 +15,7 @@ recipe that makes several updates from one round of responses divides by the mea
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,14 +25,14 @@ from accelerate.utils import DistributedType, gather_object
 from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, split_tensor_dict
 
 from mathtransfer.models import prompting
 from mathtransfer.models.sampling import sample
-from mathtransfer.training.problems import Teacher, response_ids
+from mathtransfer.training.problems import Writer, response_ids
 
 _PASSES = 4  # of an update, by the length of its responses
 _WHOLE = "whole"  # this file in a checkpoint says that it was written to its end
@@ -77,6 +78,8 @@ class ObjectiveTrainer(GRPOTrainer):
             batch["advantages"] = torch.ones_like(rewards)
         elif self.weight == "rejection":
             batch["advantages"] = rewards
+        elif self.weight == "positive advantage":
+            batch["advantages"] = batch["advantages"].clamp(min=0)
         return batch
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *others) -> tuple[list[list[int]], None]:
@@ -174,7 +177,22 @@ def last_whole_checkpoint(folder: Path) -> str | None:
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
-def teacher_rollout(teacher: Teacher, seed: int) -> Callable:
+def model_rollout(teacher: PreTrainedModel, seed: int) -> Callable:
+    """A TRL rollout function that lets another model write the responses, at temperature 1: q = that model."""
+
+    def rollout(prompts: list[str], trainer: GRPOTrainer) -> dict:
+        step, process = trainer.state.global_step, trainer.accelerator.process_index
+        ids = prompting.encode(trainer.processing_class, prompts)
+        limits = [trainer.max_completion_length] * len(prompts)
+        with torch.random.fork_rng():
+            torch.manual_seed(zlib.crc32(f"teacher|{seed}|{step}|{process}".encode()))
+            completions, _ = sample(teacher, ids, limits, trainer.eos_token_ids)
+        return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None}
+
+    return rollout
+
+
+def teacher_rollout(teacher: Writer, seed: int) -> Callable:
     """A TRL rollout function that lets the teacher write the responses: q = teacher.
 
     Every process lets it answer the prompts of all processes in their order, so its answers do not depend on how many

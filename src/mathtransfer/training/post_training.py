@@ -15,16 +15,23 @@ import pandas as pd
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase, PrinterCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from transformers.utils.logging import disable_progress_bar
 from trl import GRPOConfig
 
 from mathtransfer import runs
+from mathtransfer.miniature import traces
 from mathtransfer.models import checkpoints
 from mathtransfer.models.thinking import opens_thinking
 from mathtransfer.training import problems, reward
-from mathtransfer.training.objective import ObjectiveTrainer, StepCallback, last_whole_checkpoint, teacher_rollout
-from mathtransfer.training.problems import Problems, Teacher
+from mathtransfer.training.objective import (
+    ObjectiveTrainer,
+    StepCallback,
+    last_whole_checkpoint,
+    model_rollout,
+    teacher_rollout,
+)
+from mathtransfer.training.problems import Problems, Writer
 from mathtransfer.training.reward import Correct
 from mathtransfer.training.settings import Setting, setting_named
 
@@ -66,7 +73,8 @@ def run(recipe: dict) -> pd.DataFrame:
     """
     found = problems.read_problems(recipe["data"], recipe["problems_each"], recipe["overlap"])
     tokenizer = load_tokenizer(recipe)
-    rows, teacher = problems.training_rows(found, tokenizer, recipe["prompt"], recipe["max_completion"])
+    rows, writer = training_rows(recipe, found, tokenizer)
+    teacher = load_teacher(recipe, writer)
     with run_folder(recipe, found) as folder, reward.open_reward(found.grader) as correct:
         trainer = build_trainer(recipe, tokenizer, rows, teacher, correct, folder / runs.RESUME)
         log = train(trainer, recipe)
@@ -90,6 +98,33 @@ def load_tokenizer(recipe: dict) -> PreTrainedTokenizerBase:
             )
         tokenizer.eos_token = end
     return tokenizer
+
+
+def training_rows(
+    recipe: dict, found: Problems, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[dict[str, str]], Writer | None]:
+    """What the trainer takes, and who can write its responses: see `problems.training_rows`.
+
+    Raises:
+        ValueError: no problem is left, or a teacher is to err who is not the miniature's.
+    """
+    ours = recipe["teacher"] in ("", *traces.TEACHERS)
+    if recipe["teacher_errs"] and not (ours and found.known):
+        raise ValueError("teacher_errs is for the miniature's teacher, who writes in a style: another errs as it does")
+    style = recipe["teacher"] if ours and recipe["teacher"] else "foreign"
+    limits = recipe["prompt"], recipe["max_completion"]
+    return problems.training_rows(found, tokenizer, *limits, style, recipe["teacher_errs"])
+
+
+def load_teacher(recipe: dict, writer: Writer | None) -> Writer | PreTrainedModel | None:
+    """Who writes the responses if q is the teacher: the model that the recipe names, or else the data's writer.
+
+    Raises:
+        FileNotFoundError, PermissionError, ConnectionError: there is no such model.
+    """
+    if recipe["teacher"] in ("", *traces.TEACHERS):
+        return writer
+    return checkpoints.load_model(recipe["teacher"])
 
 
 @contextmanager
@@ -119,7 +154,7 @@ def build_trainer(
     recipe: dict,
     tokenizer: PreTrainedTokenizerBase,
     rows: list[dict[str, str]],
-    teacher: Teacher | None,
+    teacher: Writer | PreTrainedModel | None,
     correct: Correct,
     folder: Path,
 ) -> ObjectiveTrainer:
@@ -134,7 +169,7 @@ def build_trainer(
             `learning_rate`; `max_completion`, the tokens after which a response is cut; `save_every`; `trainer`, more
             of TRL's `GRPOConfig`; `lora`, peft's `LoraConfig`, or nothing to train all weights.
         rows: with `prompt` and `answer`.
-        teacher: (prompt, random generator) -> response; needed if q is the teacher.
+        teacher: from `load_teacher`; needed if q is the teacher.
         correct: from `reward.open_reward`; the reward is 1 or 0.
         folder: where checkpoints are kept while training runs.
 
@@ -154,13 +189,17 @@ def build_trainer(
         rows = zip(prompts, completions, answer, strict=True)
         return [float(correct(c, a, opens_thinking(p))) for p, c, a in rows]
 
+    rollout = None
+    if setting.sampling == "teacher":
+        answer = model_rollout if isinstance(teacher, PreTrainedModel) else teacher_rollout
+        rollout = answer(teacher, recipe["seed"])
     built = ObjectiveTrainer(
         model=checkpoints.resolve(recipe["model"]),
         processing_class=tokenizer,
         reward_funcs=rewards,
         train_dataset=Dataset.from_list(rows),
         weight=setting.weight,
-        rollout_func=teacher_rollout(teacher, recipe["seed"]) if setting.sampling == "teacher" else None,
+        rollout_func=rollout,
         callbacks=[StepCallback(recipe["seed"])],
         peft_config=_lora_config(recipe["lora"]) if recipe["lora"] else None,
         args=GRPOConfig(
@@ -207,7 +246,7 @@ def train(trainer: ObjectiveTrainer, recipe: dict) -> pd.DataFrame:
     }
     steps = pd.DataFrame([row for row in trainer.state.log_history if "grad_norm" in row])
     log = steps[list(names)].ffill().rename(columns=names)  # several updates share one round's responses
-    return log.assign(setting=recipe["setting"], seed=recipe["seed"])
+    return log.assign(setting=recipe["label"] or recipe["setting"], seed=recipe["seed"])
 
 
 def keep(trainer: ObjectiveTrainer, log: pd.DataFrame, folder: Path) -> None:

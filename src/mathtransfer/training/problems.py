@@ -18,10 +18,11 @@ from transformers import PreTrainedTokenizerBase
 
 from mathtransfer.json_lines import read_lines
 from mathtransfer.miniature import traces
+from mathtransfer.miniature.families import Problem
 from mathtransfer.models import hub, prompting
 from mathtransfer.models.prompting import ChatFormat
 
-Teacher = Callable[[str, random.Random], str]  # from a prompt, and a generator that draws one of several responses
+Writer = Callable[[str, random.Random], str]  # from a prompt, and a generator that draws one of several responses
 _Source = str | dict  # a path, or a dictionary with `path` and more
 
 _MINIATURE = "miniature"
@@ -44,7 +45,7 @@ class Problems:
     `table` has a row for each problem: `source, level, problem, answer`, and `responses` (a list) if a teacher has
     answered; the level is empty if the data have none. `origins` maps files and hub ids to what identifies their
     content, and `removed` maps reasons to numbers of rows. `instruction` follows each problem, `grader` is a key of
-    `pool.BENCHMARKS`, and `traces` writes responses to the miniature's problems.
+    `pool.BENCHMARKS`, and `known` are the miniature's problems, which its teacher can answer.
     """
 
     table: pd.DataFrame
@@ -52,7 +53,7 @@ class Problems:
     removed: dict[str, int]
     instruction: str
     grader: str
-    traces: Teacher | None = None
+    known: list[Problem] | None = None
 
 
 # --- reading
@@ -114,8 +115,8 @@ def _draw_miniature(n: int | None) -> Problems:
     drawn = traces.mathematics(n, seed=0)
     rows = [(family, "", problem.question, problem.answer) for family, problem in drawn]
     table = pd.DataFrame(rows, columns=["source", "level", "problem", "answer"])
-    writer = traces.writer_of([problem for _, problem in drawn])
-    return Problems(table, {_MINIATURE: "made by the package"}, {}, "", _MINIATURE, writer)
+    known = [problem for _, problem in drawn]
+    return Problems(table, {_MINIATURE: "made by the package"}, {}, "", _MINIATURE, known)
 
 
 def _read_source(path: str, options: dict) -> tuple[str, str, Iterable[dict]]:
@@ -200,24 +201,30 @@ def response_ids(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]
 
 
 def training_rows(
-    problems: Problems, tokenizer: PreTrainedTokenizerBase, prompt: dict, max_completion: int
-) -> tuple[list[dict[str, str]], Teacher | None]:
-    """What the trainer takes: prompts with answers, and the teacher who writes the responses if q is the teacher.
+    problems: Problems,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: dict,
+    max_completion: int,
+    style: str = "foreign",
+    errs: float = 0.0,
+) -> tuple[list[dict[str, str]], Writer | None]:
+    """What the trainer takes: prompts with answers, and who writes the responses if q is the teacher.
 
     Args:
         prompt: see `prompt_options`; problems with a longer prompt are left out. Only the miniature's are put to the
             model without its chat template.
         max_completion: response tokens; a teacher's longer responses are left out.
+        style, errs: how the miniature's teacher writes, and how often it errs, see `traces.writer_of`.
 
     Returns:
         Rows with `prompt` and `answer`; and the teacher, None if the problems have no responses. Of several responses
         to a problem it draws one.
 
     Raises:
-        ValueError: the tokenizer has no chat template, or no problem is left.
+        ValueError: the tokenizer has no chat template, no problem is left, or there is no such style.
     """
     prompt = prompt_options(prompt)
-    table = ask(problems, tokenizer, ChatFormat(chat=problems.traces is None, think=prompt["think"]))
+    table = ask(problems, tokenizer, ChatFormat(chat=problems.known is None, think=prompt["think"]))
     fits = table["ids"].map(len) <= prompt["max_tokens"]
     if "responses" in table:
         table["responses"] = [
@@ -230,6 +237,6 @@ def training_rows(
         raise ValueError(f"no problem is short enough: prompts up to {prompt['max_tokens']} tokens, see `prompt`")
     rows = table.loc[fits, ["prompt", "answer"]].to_dict("records")
     if "responses" not in table:
-        return rows, problems.traces
+        return rows, traces.writer_of(problems.known, style, errs) if problems.known else None
     responses = dict(zip(table["prompt"], table["responses"], strict=True))
     return rows, lambda asked, rng: rng.choice(responses[asked])

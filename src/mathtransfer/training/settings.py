@@ -10,7 +10,9 @@ class Setting:
     """One row: who writes the responses (q), how much each one counts (w), how strongly the base holds (beta)."""
 
     sampling: str  # "teacher" or "policy"
-    weight: str  # "one", "rejection" (only correct responses count) or "advantage" (within the group)
+    # "one", "rejection" (only correct responses count), "advantage" (within the group) or "positive advantage" (no
+    # response counts against the policy)
+    weight: str
     kl: float
 
 
@@ -20,6 +22,7 @@ SETTINGS = {
     "on-policy SFT": Setting("policy", "rejection", 0.0),
     "off-policy RL": Setting("teacher", "advantage", 0.0),
     "on-policy RL": Setting("policy", "advantage", 0.0),  # the paper: "On-policy RL (no KL)"
+    "on-policy RL without negatives": Setting("policy", "positive advantage", 0.0),  # ours: A7 and A8 apart
     "on-policy RL with KL": Setting("policy", "advantage", 0.02),  # the paper: "On-policy RL"
 }
 
