@@ -24,10 +24,10 @@ _MIXTURE = {
     **{name: 1.0 for name, family in FAMILIES.items() if family.group != "non"},
     "routes": 0.3,
     "triage": 1.5,
-    "passage": 0.7,
-    "durations": 0.065,
-    "instructions": 0.16,
-    "truth": 0.16,
+    "passage": 0.8,
+    "durations": 0.045,
+    "instructions": 0.4,
+    "truth": 0.09,
     "statements": 0.1,
 }
 
