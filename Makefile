@@ -55,7 +55,9 @@ endef
 export LOCK
 ALONE := mkdir -p _build && exec 9> _build/lock && $(PYTHON) -c "$$LOCK" || exit 1
 # The server ends when its input does, which the recipe's shell and Snakemake hold open as they hold the lock.
-SERVE := OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore python kernels/warm/warm.py serve
+# It has the threads that Snakemake gives every notebook.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+SERVE := $(ONE_THREAD) PYTHONWARNINGS=ignore python kernels/warm/warm.py serve
 WARM := exec 8> >($(SERVE) > _build/warm.log 2>&1 9>&-)
 
 .venv/installed: requirements.lock pyproject.toml

@@ -115,8 +115,8 @@ def _attend(connection: socket.socket, environment: dict[str, str]) -> list[str]
     with connection.makefile("rb") as file:
         request = json.loads(file.read(int.from_bytes(size, "big")))
     wanted = request["environment"]
-    differ = {name for name, _ in wanted.items() ^ environment.items() if name.startswith(_READ_AT_START)}
-    if differ:
+    if differ := {name for name, _ in wanted.items() ^ environment.items() if name.startswith(_READ_AT_START)}:
+        sys.stderr.write(f"{request['arguments'][1]} starts by itself, for it has another {', '.join(sorted(differ))}\n")
         os._exit(0)
     connection.send(b"+")
     # 2. Start it, in a group of processes of its own.
