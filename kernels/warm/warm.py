@@ -116,7 +116,7 @@ def _attend(connection: socket.socket, environment: dict[str, str]) -> list[str]
         request = json.loads(file.read(int.from_bytes(size, "big")))
     wanted = request["environment"]
     if differ := {name for name, _ in wanted.items() ^ environment.items() if name.startswith(_READ_AT_START)}:
-        sys.stderr.write(f"{request['arguments'][1]} starts by itself, for it has another {', '.join(sorted(differ))}\n")
+        sys.stderr.write(f"{request['arguments'][1]} starts by itself: it has another {', '.join(sorted(differ))}\n")
         os._exit(0)
     connection.send(b"+")
     # 2. Start it, in a group of processes of its own.
