@@ -20,7 +20,7 @@ DATA_ROOT ?= data
 DOWNLOAD ?= False
 MODELS ?=
 SETTINGS ?=
-KERNEL ?= python3
+KERNEL ?= warm
 BIN := .venv/bin
 BASE := src/mathtransfer/miniature/base
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -28,6 +28,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 # Bytecode is written even if the environment says no: else every notebook would compile PyTorch and transformers.
 export PYTHONDONTWRITEBYTECODE :=
+# Where Jupyter finds the kernel `warm`, and where that finds the server that has imported the libraries already.
+export JUPYTER_PATH := $(CURDIR)$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
+export MATHTRANSFER_WARM := $(CURDIR)/_build/warm
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -51,6 +54,11 @@ except BlockingIOError:
 endef
 export LOCK
 ALONE := mkdir -p _build && exec 9> _build/lock && $(PYTHON) -c "$$LOCK" || exit 1
+# The server ends when its input does, which the recipe's shell and Snakemake hold open as they hold the lock.
+# It has the threads that Snakemake gives every notebook.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+SERVE := $(ONE_THREAD) PYTHONWARNINGS=ignore python kernels/warm/warm.py serve
+WARM := exec 8> >($(SERVE) > _build/warm.log 2>&1 9>&-)
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(ALONE); echo "Installing the environment into .venv"; \
@@ -70,7 +78,7 @@ NOISE := Select jobs|Execute |Assuming|Building DAG|Using shell|Provided cores|R
 SHORTER := grep --line-buffered -v -E '^($(NOISE))'
 
 book: .venv/installed
-	@$(ALONE); snakemake studied $(OPTIONS) 2>&1 | $(SHORTER) && snakemake all $(OPTIONS) 2>&1 | $(SHORTER)
+	@$(ALONE); $(WARM); snakemake studied $(OPTIONS) 2>&1 | $(SHORTER) && snakemake all $(OPTIONS) 2>&1 | $(SHORTER)
 
 survey: .venv/installed
 	@$(ALONE); snakemake survey $(OPTIONS) 2>&1 | $(SHORTER)
