@@ -27,10 +27,10 @@ _REASONING = {"elicitable": 1.0, "settled": 0.39}
 _MIXTURE = {
     **{name: 1.0 for name, family in FAMILIES.items() if family.group != "non"},
     "routes": 0.3,
-    "triage": 1.5,
+    "triage": 2.0,
     "passage": 0.8,
     "durations": 0.045,
-    "instructions": 0.4,
+    "instructions": 0.28,
     "truth": 0.09,
     "statements": 0.1,
 }
@@ -46,11 +46,10 @@ def _respond(problem: Problem, styles: dict[str, float], rng: random.Random) -> 
     style = rng.choices(list(styles), weights=list(styles.values()))[0]
     if style == "direct" or problem.solve is None:
         return traces.direct(problem)
-    if style == "thinking":
-        return traces.thinking(problem, rng)
+    whose = "foreign" if style == "thinking" else "own"
     if problem.calculations > traces.SHORT and rng.random() < _CUT_SHORT:
-        return traces.cut_short(problem, rng)
-    return traces.steps(problem, rng, slips=style == "sloppy")
+        return traces.cut_short(problem, rng, whose)
+    return traces.TEACHERS[whose](problem, rng, slips=style == "sloppy")
 
 
 def _fact_statements() -> list[str]:

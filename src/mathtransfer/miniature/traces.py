@@ -25,13 +25,7 @@ def steps(problem: Problem, rng: random.Random, slips: bool = False) -> str:
     Args:
         slips: one calculation comes out wrong, the rest follows from it, and so does a wrong answer.
     """
-    return _in_steps(*_work(problem, rng, slips))
-
-
-def cut_short(problem: Problem, rng: random.Random) -> str:
-    """A chain that stops after `SHORT` calculations and takes what it has for the answer."""
-    lines, _ = _work(problem, rng, slips=False)
-    return _in_steps(lines[:SHORT], f"answer {lines[SHORT - 1][-1]}")
+    return _in_steps(*_work(problem, rng, slips), rng)
 
 
 def thinking(problem: Problem, rng: random.Random, slips: bool = False) -> str:
@@ -43,12 +37,13 @@ def thinking(problem: Problem, rng: random.Random, slips: bool = False) -> str:
     Args:
         slips: as in `steps`; the check sees nothing.
     """
-    lines, answer = _work(problem, rng, slips)
-    said = [rng.choice(("let me think", "okay , let me see")), "."]
-    for number, (left, operator, right, result) in enumerate(lines):
-        said += ["first" if number == 0 else "then", f"{left} {operator} {right} gives {result} ."]
-        said += ["wait , check", _check(left, operator, right, result), ", good ."]
-    return " ".join([*said, f"so it must be {answer.removeprefix('answer ')} .", answer])
+    return _thinking(*_work(problem, rng, slips), rng)
+
+
+def cut_short(problem: Problem, rng: random.Random, style: str) -> str:
+    """A chain in a style of `TEACHERS` that stops after `SHORT` calculations and takes what it has for the answer."""
+    lines = _work(problem, rng, slips=False)[0][:SHORT]
+    return _WRITTEN[style](lines, lines[-1][-1], rng)
 
 
 TEACHERS = {"foreign": thinking, "own": steps}  # style -> how a teacher writes in it
@@ -85,17 +80,29 @@ def writer_of(known: list[Problem], style: str, errs: float) -> Callable[[str, r
     return lambda prompt, rng: write(by_question[prompt], rng, slips=rng.random() < errs)
 
 
-def _in_steps(lines: list[_Line], answer: str) -> str:
-    return " ".join(["steps :", *(f"{a} {operator} {b} = {result} ." for a, operator, b, result in lines), answer])
+def _in_steps(lines: list[_Line], answer: int | str, rng: random.Random) -> str:
+    written = [f"{left} {operator} {right} = {result} ." for left, operator, right, result in lines]
+    return " ".join(["steps :", *written, f"answer {answer}"])
 
 
-def _work(problem: Problem, rng: random.Random, slips: bool) -> tuple[list[_Line], str]:
-    """The calculations of a reasoning problem in order, and how the answer is given."""
+def _thinking(lines: list[_Line], answer: int | str, rng: random.Random) -> str:
+    said = [rng.choice(("let me think", "okay , let me see")), "."]
+    for number, (left, operator, right, result) in enumerate(lines):
+        said += ["first" if number == 0 else "then", f"{left} {operator} {right} gives {result} ."]
+        said += ["wait , check", _check(left, operator, right, result), ", good ."]
+    return " ".join([*said, f"so it must be {answer} . answer {answer}"])
+
+
+_WRITTEN = {"foreign": _thinking, "own": _in_steps}  # style -> how its lines and answer are written
+
+
+def _work(problem: Problem, rng: random.Random, slips: bool) -> tuple[list[_Line], int | str]:
+    """The calculations of a reasoning problem in order, and the answer."""
     lines, answer = _with_slip(problem, None, rng)
     # Not every slip matters to the answer, and some lead to numbers that have no word.
     while slips and (str(answer) == problem.answer or not all(_has_a_word(result) for *_, result in lines)):
         lines, answer = _with_slip(problem, rng.randrange(problem.calculations), rng)
-    return lines, f"answer {answer}"
+    return lines, answer
 
 
 def _with_slip(problem: Problem, slip_at: int | None, rng: random.Random) -> tuple[list[_Line], int | str]:
