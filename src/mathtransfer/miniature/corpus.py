@@ -29,9 +29,9 @@ _MIXTURE = {
     "routes": 0.3,
     "triage": 2.0,
     "passage": 0.8,
-    "durations": 0.045,
-    "instructions": 0.28,
-    "truth": 0.09,
+    "durations": 0.04,
+    "instructions": 0.2,
+    "truth": 0.08,
     "statements": 0.1,
 }
 
