@@ -1,7 +1,8 @@
 # Who runs before whom: one rule for each kind of run notebook, one for the chapters, one for the book.
 #
-# A tier (config/tiers.yaml) gives the parameters: `snakemake --config tier=smoke`. Every rule has its notebook and the
-# package files that this notebook imports among its inputs, so that no page outlives the code that made it.
+# The cells of the study (config/study.yaml) that a tier runs, and its sizes, come from the tier (config/tiers.yaml):
+# `snakemake --config tier=smoke`. Every rule has its notebook and the package files that this notebook imports among its
+# inputs, so that no page outlives the code that made it.
 
 import json
 import time
@@ -12,34 +13,26 @@ from snakemake.exceptions import WorkflowError
 
 from mathtransfer import runs
 from mathtransfer.paper import survey
+from mathtransfer.study import grid, record
 
-TIERS = yaml.safe_load(Path("config/tiers.yaml").read_text())
-TIER = config.get("tier", "mini")
-if TIER not in TIERS:
-    raise WorkflowError(f"unknown tier {TIER!r}: expected one of {', '.join(TIERS)}")
-SIZE = TIERS[TIER]
+try:
+    STUDY = grid.read_tier(config.get("tier", "mini"))
+except ValueError as error:
+    raise WorkflowError(str(error)) from None
+TIER, CELLS, SIZES = STUDY.name, STUDY.cells, STUDY.sizes
 KERNEL = config.get("kernel", "python3")
 ROOT = f"_build/{TIER}"
 EXECUTED, EVIDENCE = f"{ROOT}/executed", f"{ROOT}/evidence"
 TASK_FILES = (".yaml", ".jsonl", ".py")
 FULL = "_build/full"  # evaluations of the real models, whatever the tier
 
-# Training runs by name: setting and seed.
-TRAINED = {
-    f"{setting}--{seed}".replace(" ", "-"): (setting, seed)
-    for setting in SIZE["train"]
-    if setting != "common"
-    for seed in SIZE["seeds"]
-}
-BASE = SIZE["base"]
-BASE_FILES = sorted(map(str, (runs.PACKAGE / "miniature" / "base").glob("*"))) if BASE == "miniature" else []
-# The page of a kind of run shows the run of this name; rejection sampling is shown with the base as its own teacher.
-EXAMPLE = max(TRAINED)
-SHOWN = {kind: EXAMPLE for kind in ("train", "evaluate", "latent_drift", "token_drift", "report")} | {"rejection": "base"}
+# The page of a kind of run shows the run of this name; rejection sampling is shown with a base as its own teacher.
+EXAMPLE = max(CELLS)
+SHOWN = {kind: EXAMPLE for kind in ("train", *grid.MEASURED, "report")} | {"rejection": CELLS[EXAMPLE].base}
 RUN_PAGES = {f"notebooks/runs/{kind}": f"{EXECUTED}/runs/{kind}--{run}.ipynb" for kind, run in SHOWN.items()}
 
 
-def manifests(kind, names=TRAINED, root=ROOT):
+def manifests(kind, names, root=ROOT):
     return [f"{root}/runs/{kind}/{name}/manifest.json" for name in names]
 
 
@@ -60,22 +53,31 @@ def touched(name):
     return Path(f"notebooks/{name}.ipynb").stat().st_mtime_ns
 
 
-def model_folder(name):
-    return BASE if name == "base" else f"{ROOT}/runs/train/{name}/checkpoint"
+def base_of(run):
+    """The base behind a run, which may be the base's own evaluation, as the run notebooks name it."""
+    return f"miniature/{CELLS[run].base if run in CELLS else run}"
+
+
+def model_of(run):
+    return f"{ROOT}/runs/train/{run}/checkpoint" if run in CELLS else base_of(run)
+
+
+def base_files(base):
+    return sorted(map(str, grid.base_folder(base).glob("*")))
 
 
 # Papermill leaves a half-written notebook behind when it is killed, so the copy gets its name when it is whole.
 PAPERMILL = (
     "echo '  {rule} {wildcards}: started'; SECONDS=0; OMP_NUM_THREADS={threads} PYTHONWARNINGS=ignore "
     "papermill -k {KERNEL} --no-progress-bar {input.notebook[0]} {output.executed}.partial.ipynb -y {params.values:q} "
-    "2> {log} || (cat {log} >&2; exit 1) && mv {output.executed}.partial.ipynb {output.executed} "
+    "2> {log} || (cat {log} >&2; echo '  {rule} {wildcards}: failed'; exit 1) && mv {output.executed}.partial.ipynb {output.executed} "
     "&& echo \"  {rule} {wildcards}: done in $SECONDS s\""
 )
 
 
 rule all:
     input:
-        f"{SIZE['html']}/index.html",
+        f"{STUDY.html}/index.html",
 
 
 # The chapters that look at models and tables; the other two join what these find.
@@ -110,7 +112,7 @@ RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.su
 RECORDED = "results/released_generations.csv"
 
 # Evaluations of the real models: recorded ones, and those that were run here.
-SUITE, SUITE_PAPER = suite(SIZE["evaluate"]["suite"]), suite("paper")
+SUITE, SUITE_PAPER = suite(SIZES["evaluate"]["suite"]), suite("paper")
 SURVEYED = ["results/survey", f"{FULL}/runs/evaluate"]
 SURVEY_RUNS = [f"{run}/manifest.json" for folder in SURVEYED for run in runs.finished(folder)]
 MODELS = "config/models.yaml"
@@ -130,12 +132,27 @@ rule survey:
 
 def trained(run):
     """What an evaluation or a report reads of a model: the base's files, or the manifest of its training."""
-    return BASE_FILES if run == "base" else manifests("train", [run])
+    return manifests("train", [run]) if run in CELLS else base_files(run)
+
+
+def training_needs(run):
+    teacher = CELLS[run].taught_by
+    return base_files(CELLS[run].base) + (manifests("train", [teacher]) if teacher else [])
+
+
+def training_values(run):
+    """The cell's parameters; a teacher that is a model goes by its folder or, if it is the base, by the base's name."""
+    cell, own = CELLS[run], {"model": base_of(run), "label": CELLS[run].setting, "seed": CELLS[run].seed}
+    if cell.parameters.get("teacher") == "base":
+        own["teacher"] = base_of(run)
+    if cell.taught_by:
+        own["teacher"] = model_of(cell.taught_by)
+    return cell.parameters | own
 
 
 def drift_values(kind, run):
-    common = {"model": model_folder(run), "base": BASE, "evaluation": f"{ROOT}/runs/evaluate/{run}", "tier": TIER}
-    return common | SIZE[kind]
+    common = {"model": model_of(run), "base": base_of(run), "evaluation": f"{ROOT}/runs/evaluate/{run}", "tier": TIER}
+    return common | SIZES[kind]
 
 
 # Rule: the study's folder, the notebook, and, of the run's name, what it reads and its parameters besides `out`.
@@ -147,23 +164,12 @@ RUN_RULES = {
         lambda run: SUITE_PAPER,
         lambda run: survey.evaluation(KNOWN[run], survey.read_models(MODELS)) | DIFFERENT,
     ),
-    "train": (
-        ROOT,
-        "train",
-        lambda run: BASE_FILES,
-        lambda run: {
-            "model": BASE,
-            "setting": TRAINED[run][0],
-            "seed": TRAINED[run][1],
-            **SIZE["train"]["common"],
-            **SIZE["train"][TRAINED[run][0]],
-        },
-    ),
+    "train": (ROOT, "train", training_needs, training_values),
     "evaluate": (
         ROOT,
         "evaluate",
         lambda run: [*SUITE, *trained(run)],
-        lambda run: {"model": model_folder(run), "base": BASE, "tier": TIER, **SIZE["evaluate"]},
+        lambda run: {"model": model_of(run), "base": base_of(run), "tier": TIER, **SIZES["evaluate"]},
     ),
     "latent_drift": (
         ROOT,
@@ -175,20 +181,20 @@ RUN_RULES = {
         ROOT,
         "token_drift",
         lambda run: manifests("evaluate", [run]),
-        lambda run: {**drift_values("token_drift", run), "seed": TRAINED[run][1]},  # seeds shall not share random numbers
+        lambda run: {**drift_values("token_drift", run), "seed": CELLS[run].seed},  # seeds shall not share random numbers
     ),
     "report": (
         ROOT,
         "report",
         lambda run: [*SUITE, *trained(run)],
         lambda run: {
-            "base": BASE,
-            "tuned": model_folder(run),
-            "suite": SIZE["evaluate"]["suite"],
-            **SIZE["report"],
+            "base": base_of(run),
+            "tuned": model_of(run),
+            "suite": SIZES["evaluate"]["suite"],
+            **SIZES["report"],
         },
     ),
-    "rejection": (ROOT, "rejection", trained, lambda run: {"model": model_folder(run), **SIZE["rejection"]}),
+    "rejection": (ROOT, "rejection", trained, lambda run: {"model": model_of(run), **SIZES["rejection"]}),
 }
 
 
@@ -219,6 +225,28 @@ for urgency, (name, (root, kind, needs, values)) in enumerate(reversed(RUN_RULES
             PAPERMILL
 
 
+# The record of this tier's runs, and the recorded study, which a fresh clone has and `make study` makes anew.
+FRESH = [f"{STUDY.record}/{name}" for name in record.FILES]
+ALL_RUNS = [path for kind, names in STUDY.runs.items() for path in manifests(kind, names)]
+
+
+rule recorded:
+    input:
+        runs=ALL_RUNS,
+        code=["src/mathtransfer/study/grid.py", "src/mathtransfer/study/record.py"],
+    output:
+        FRESH,
+    params:
+        # Called otherwise, or of other code, the same runs have another record.
+        cells=json.dumps([[name, cell.setting, cell.changes] for name, cell in CELLS.items()]),
+        varying=STUDY.varying,
+    run:
+        sources = {kind: notebook(f"runs/{kind}") for kind in STUDY.runs}
+        record.write_record(STUDY, ROOT, sources | {"evaluate": [*sources["evaluate"], *SUITE]})
+
+
+RECORDS = sorted({*FRESH, *map(str, Path("results/study").glob("*.*"))})
+
 # Chapter: what it reads, the tables it writes beside its page, and its parameters besides `study`.
 CHAPTERS = {
     "published_tables": ([], [], {}),
@@ -231,18 +259,19 @@ CHAPTERS = {
     ),
     "known_problems": ([RECORDED], [], {"recorded": RECORDED}),
     "miniature_world": (
-        ["src/mathtransfer/miniature/base_candidates.csv", *manifests("evaluate", ["base"])],
+        ["src/mathtransfer/miniature/base_candidates.csv", *RECORDS],
         [],
         {},
     ),
     "controlled_study": (
-        [*manifests("evaluate", ["base", *TRAINED]), *manifests("train"), f"{ROOT}/elicitation.csv"],
+        [*RECORDS, f"{ROOT}/elicitation.csv"],
         [f"{ROOT}/scores.csv", f"{EVIDENCE}/controlled_study.csv"],
         {},
     ),
-    "elicitation_or_skill": (manifests("evaluate", ["base", *TRAINED]), [f"{ROOT}/elicitation.csv"], {}),
-    "latent_drift": (manifests("latent_drift"), [f"{EVIDENCE}/latent_drift.csv"], {}),
-    "token_drift": (manifests("token_drift"), [f"{EVIDENCE}/token_drift.csv"], {}),
+    "elicitation_or_skill": (RECORDS, [f"{ROOT}/elicitation.csv"], {}),
+    # These two also show what a record leaves out, layers and single tokens, of the fresh runs.
+    "latent_drift": ([*RECORDS, *manifests("latent_drift", CELLS)], [f"{EVIDENCE}/latent_drift.csv"], {}),
+    "token_drift": ([*RECORDS, *manifests("token_drift", CELLS)], [f"{EVIDENCE}/token_drift.csv"], {}),
     "paper_suite": (SUITE_PAPER, [], {}),
     "survey": (
         [MODELS, *SURVEY_RUNS],
@@ -264,13 +293,12 @@ CHAPTERS["ledger"] = (
     [f"{ROOT}/ledger.csv"],
     {},
 )
-EVALUATED = [*manifests("evaluate", ["base", *TRAINED]), *manifests("train")]
-CHAPTERS["how_we_judge"] = (
-    [RECORDED, f"{ROOT}/ledger.csv", *EVALUATED, *manifests("latent_drift"), *manifests("token_drift")],
+CHAPTERS["how_we_judge"] = ([RECORDED, f"{ROOT}/ledger.csv", *RECORDS], [], {"recorded": RECORDED})
+CHAPTERS["introduction"] = (
+    [*RECORDS, *(f"{ROOT}/{name}.csv" for name in ("ledger", "scores", "elicitation"))],
     [],
-    {"recorded": RECORDED},
+    {},
 )
-CHAPTERS["introduction"] = ([f"{ROOT}/{name}.csv" for name in ("ledger", "scores", "elicitation")], [], {})
 
 for chapter, (needs, makes, own) in CHAPTERS.items():
 
@@ -306,10 +334,10 @@ rule book:
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and path.suffix != ".pyc"],
         configuration=["_config.yml", "_toc.yml"],
     output:
-        f"{SIZE['html']}/index.html",
+        f"{STUDY.html}/index.html",
     params:
         executed=json.dumps(PAGES),
-        html=SIZE["html"],
+        html=STUDY.html,
     log:
         f"{ROOT}/logs/book.log",
     benchmark:
@@ -320,23 +348,12 @@ rule book:
         "|| (cat {log} >&2; exit 1) && echo \"  book: done in $SECONDS s\""
 
 
-# The study's chapters read every run of a kind, and the ledger all evidence.
-MADE = {Path(path) for needs, makes, _ in CHAPTERS.values() for path in [*needs, *makes] if path.startswith(f"{ROOT}/")}
-
-
-def left_over():
-    """Finished runs and evidence that no rule makes any more, as of a seed that has left the tier."""
-    kinds = {path.parent.parent for path in MADE if path.name == "manifest.json"}
-    finished = [path for kind in kinds for path in kind.glob("*/manifest.json")]
-    finished = [path for path in finished if path.parent.suffix not in (".partial", ".replaced")]
-    runs_left = [path.parent for path in finished if path not in MADE]
-    return [*runs_left, *(path for path in Path(EVIDENCE).glob("*.csv") if path not in MADE)]
-
-
-# They shall not enter pages and verdicts; they may have taken hours, so they are moved and not deleted.
+# The ledger joins all evidence that there is; what no rule makes any more, as of a chapter that is gone, shall not enter
+# verdicts. It is moved and not deleted. Runs stay where they are: the record reads those of the tier's cells alone.
 onstart:
-    for path in left_over():
-        aside = Path(ROOT, "set_aside", time.strftime("%Y-%m-%dT%H-%M-%S"), path.relative_to(ROOT))
+    made = {Path(path) for _, makes, _ in CHAPTERS.values() for path in makes}
+    for path in sorted(set(Path(EVIDENCE).glob("*.csv")) - made):
+        aside = Path(ROOT, "set_aside", time.strftime("%Y-%m-%dT%H-%M-%S"), path.name)
         aside.parent.mkdir(parents=True, exist_ok=True)
         path.rename(aside)
         print(f"  {path} is of no rule of this tier: moved to {aside}")
@@ -353,4 +370,4 @@ onsuccess:
         Path(ROOT, "timings.csv").write_text("\n".join(rows) + "\n")
     if parts and max(parts.values(), key=lambda path: path.stat().st_mtime).stem == "book":
         print("\n".join(row.replace(",", "  ") for row in rows))
-        print(f"The book: {SIZE['html']}/index.html")
+        print(f"The book: {STUDY.html}/index.html")
