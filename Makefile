@@ -78,9 +78,10 @@ book: .venv/installed
 # Whatever fails, all else is run. Made first, the summary says what is left.
 study: TIER := study
 study: .venv/installed
-	@$(ALONE); snakemake recorded $(OPTIONS) --summary > _build/plan.tsv || exit 1; \
+	@$(ALONE); \
+	snakemake recorded $(OPTIONS) --summary > _build/plan.tsv 2> _build/plan.log || { cat _build/plan.log >&2; exit 1; }; \
 	study() { python -m mathtransfer.study $$1 $(TIER) $(CORES) _build/plan.tsv; }; \
-	if [ -n "$(PLAN)" ]; then study plan; else snakemake recorded $(OPTIONS) --keep-going 2>&1 | $(SHORTER) | study follow; fi
+	if [ -n "$(PLAN)" ]; then study plan; else snakemake recorded $(OPTIONS) progress --keep-going 2>&1 | $(SHORTER) | study follow; fi
 
 survey: .venv/installed
 	@$(ALONE); snakemake survey $(OPTIONS) 2>&1 | $(SHORTER)

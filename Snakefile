@@ -12,6 +12,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from mathtransfer import runs
+from mathtransfer.claims import fresh
 from mathtransfer.paper import survey
 from mathtransfer.study import grid, record
 
@@ -245,7 +246,26 @@ rule recorded:
         record.write_record(STUDY, ROOT, sources | {"evaluate": [*sources["evaluate"], *SUITE]})
 
 
-RECORDS = sorted({*FRESH, *map(str, Path("results/study").glob("*.*"))})
+RECORDS = sorted({*FRESH, *(str(path) for path in map(Path("results/study").joinpath, record.FILES) if path.is_file())})
+COMPARED = f"{ROOT}/fresh.csv"
+
+
+# Every chapter that shows both records says the same of how they agree.
+rule compared:
+    input:
+        records=RECORDS,
+        code=["src/mathtransfer/claims/fresh.py", "src/mathtransfer/study/record.py"],
+    output:
+        COMPARED,
+    run:
+        recorded = record.read_record("results/study") if Path("results/study/runs.csv").is_file() else None
+        found = fresh.compare(record.read_record(STUDY.record), recorded)
+        found.to_csv(COMPARED, index=False)
+        counted = ", ".join(f"{number} {verdict}" for verdict, number in found["verdict"].value_counts().items())
+        print(f"  fresh runs beside the record: {counted}")
+
+
+READS = [*RECORDS, COMPARED]
 
 # Chapter: what it reads, the tables it writes beside its page, and its parameters besides `study`.
 CHAPTERS = {
@@ -259,19 +279,19 @@ CHAPTERS = {
     ),
     "known_problems": ([RECORDED], [], {"recorded": RECORDED}),
     "miniature_world": (
-        ["src/mathtransfer/miniature/base_candidates.csv", *RECORDS],
+        ["src/mathtransfer/miniature/base_candidates.csv", *READS],
         [],
         {},
     ),
     "controlled_study": (
-        [*RECORDS, f"{ROOT}/elicitation.csv"],
+        [*READS, f"{ROOT}/elicitation.csv"],
         [f"{ROOT}/scores.csv", f"{EVIDENCE}/controlled_study.csv"],
         {},
     ),
-    "elicitation_or_skill": (RECORDS, [f"{ROOT}/elicitation.csv"], {}),
+    "elicitation_or_skill": (READS, [f"{ROOT}/elicitation.csv"], {}),
     # These two also show what a record leaves out, layers and single tokens, of the fresh runs.
-    "latent_drift": ([*RECORDS, *manifests("latent_drift", CELLS)], [f"{EVIDENCE}/latent_drift.csv"], {}),
-    "token_drift": ([*RECORDS, *manifests("token_drift", CELLS)], [f"{EVIDENCE}/token_drift.csv"], {}),
+    "latent_drift": ([*READS, *manifests("latent_drift", CELLS)], [f"{EVIDENCE}/latent_drift.csv"], {}),
+    "token_drift": ([*READS, *manifests("token_drift", CELLS)], [f"{EVIDENCE}/token_drift.csv"], {}),
     "paper_suite": (SUITE_PAPER, [], {}),
     "survey": (
         [MODELS, *SURVEY_RUNS],
@@ -293,9 +313,9 @@ CHAPTERS["ledger"] = (
     [f"{ROOT}/ledger.csv"],
     {},
 )
-CHAPTERS["how_we_judge"] = ([RECORDED, f"{ROOT}/ledger.csv", *RECORDS], [], {"recorded": RECORDED})
+CHAPTERS["how_we_judge"] = ([RECORDED, f"{ROOT}/ledger.csv", *READS], [], {"recorded": RECORDED})
 CHAPTERS["introduction"] = (
-    [*RECORDS, *(f"{ROOT}/{name}.csv" for name in ("ledger", "scores", "elicitation"))],
+    [*READS, *(f"{ROOT}/{name}.csv" for name in ("ledger", "scores", "elicitation"))],
     [],
     {},
 )

@@ -1,4 +1,4 @@
-"""`python -m mathtransfer.study plan TIER CORES SUMMARY` says what `make study` would run; `follow` says how far it is."""
+"""`python -m mathtransfer.study plan TIER CORES SUMMARY`: what `make study` would run. `follow`: how far it is."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def _cells(file: str, field: str, parts: list[dict], study: dict, changeable: li
         _check(where, "parameter in changes", changes, changeable)
         if wrong := [seed for seed in part["seeds"] if not isinstance(seed, int)]:
             raise ValueError(f"{where}: a seed is {wrong[0]!r}: expected a whole number")
-        for setting, base, seed, *values in itertools.product(settings, part["bases"], part["seeds"], *changes.values()):
+        for setting, base, seed, *values in itertools.product(*lists.values()):
             own = study["train"] | study["settings"][setting]
             changed = {key: value for key, value in zip(changes, values, strict=True) if own.get(key) != value}
             cell = Cell(setting, base, seed, changed, own | changed)

@@ -18,18 +18,18 @@ import pandas as pd
 from mathtransfer.study.grid import Tier, base_folder
 
 _RESUME = 6  # times the weights: two checkpoints are kept to resume from, each of the weights and AdamW's two moments
-_OF_A_RUN = re.compile(r"  (\w+) (\S+): (started|done|failed)(?: in (\d+) s)?\n")  # what the Snakefile prints
-Run = tuple[str, str]  # kind and name
+_OF_A_RUN = re.compile(r"  (\w+) run=(\S+): (started|done|failed)( in \d+ s)?\n")  # what the Snakefile prints
+_Run = tuple[str, str]  # kind and name
 
 
-def left_to_run(summary: Iterable[str]) -> list[Run]:
+def left_to_run(summary: Iterable[str]) -> list[_Run]:
     """Every run that Snakemake would run now, from the lines of `snakemake --summary`."""
     rows = csv.DictReader((line for line in summary if "\t" in line), delimiter="\t")
     paths = [Path(row["output_file"]) for row in rows if row["plan"] == "update pending"]
     return [(path.parts[-3], path.parts[-2]) for path in paths if path.name == "manifest.json"]
 
 
-class Durations:
+class _Durations:
     """What runs are expected to take.
 
     Args:
@@ -50,11 +50,11 @@ class Durations:
                         updates = row["updates"] if kind == "train" else 1
                         _append(self._recorded, kind, row["setting"], seconds / updates)
 
-    def add(self, run: Run, seconds: float) -> None:
+    def add(self, run: _Run, seconds: float) -> None:
         """One more run is finished."""
         _append(self._own, run[0], self._setting(run[1]), seconds / self._amount(run))
 
-    def expected(self, run: Run) -> float | None:
+    def expected(self, run: _Run) -> float | None:
         """Seconds, or None if no run of this kind has ever finished."""
         for key in ((run[0], self._setting(run[1])), (run[0],)):
             for known in (self._own, self._recorded):
@@ -65,16 +65,17 @@ class Durations:
     def _setting(self, name: str) -> str:
         return self._tier.cells[name].setting if name in self._tier.cells else "base"
 
-    def _amount(self, run: Run) -> int:
+    def _amount(self, run: _Run) -> int:
         return self._tier.cells[run[1]].parameters["steps"] if run[0] == "train" else 1
 
 
-def plan(tier: Tier, root: Path, left: list[Run], cores: int) -> str:
+def plan(tier: Tier, root: Path, left: list[_Run], cores: int) -> str:
     """What would run, how long it would take on some cores, and how much disk it would need."""
-    durations = Durations(tier, root)
+    durations, of_all = _Durations(tier, root), sum(map(len, tier.runs.values()))
     kinds = Counter(kind for kind, _ in left)
-    counted = ", ".join(f"{kinds[kind]} {kind}" for kind in tier.runs)
-    lines = [f"{len(left)} of {sum(map(len, tier.runs.values()))} runs are left: {counted}"]
+    if not left:
+        return f"All {of_all} runs are finished"
+    lines = [f"{len(left)} of {of_all} runs are left: " + ", ".join(f"{kinds[kind]} {kind}" for kind in kinds)]
     cells = [tier.cells[name] for kind, name in left if kind == "train"]
     if cells:
         rows = pd.DataFrame({"setting": [cell.setting for cell in cells], "base": [cell.base for cell in cells]})
@@ -83,7 +84,7 @@ def plan(tier: Tier, root: Path, left: list[Run], cores: int) -> str:
     expected = [durations.expected(run) for run in left]
     unknown = sorted({kind for (kind, _), seconds in zip(left, expected, strict=True) if seconds is None})
     known = sum(seconds for seconds in expected if seconds is not None) / cores
-    if len(unknown) == len(kinds) and left:
+    if len(unknown) == len(kinds):
         lines.append("Time: unknown, since no run has finished yet and there is no record of durations")
     else:
         without = f", without {' and '.join(unknown)}, of which none has finished yet" if unknown else ""
@@ -92,9 +93,9 @@ def plan(tier: Tier, root: Path, left: list[Run], cores: int) -> str:
     return "\n".join(lines)
 
 
-def follow(tier: Tier, root: Path, left: list[Run], cores: int, lines: Iterable[str]) -> Iterator[str]:
+def follow(tier: Tier, root: Path, left: list[_Run], cores: int, lines: Iterable[str]) -> Iterator[str]:
     """The lines that Snakemake prints, but for a line with the whole study's progress whenever a run ends."""
-    durations, waiting, running, ended = Durations(tier, root), set(left), {}, Counter()
+    durations, waiting, running, ended = _Durations(tier, root), set(left), {}, Counter()
     for line in lines:
         if not (found := _OF_A_RUN.fullmatch(line)) or (run := (found[1], found[2])) not in waiting | running.keys():
             yield line
@@ -103,19 +104,18 @@ def follow(tier: Tier, root: Path, left: list[Run], cores: int, lines: Iterable[
             waiting.discard(run)
             running[run] = datetime.now()
             continue
-        began = running.pop(run, datetime.now())
+        seconds = (datetime.now() - running.pop(run)).total_seconds()
         ended[found[3]] += 1
         if found[3] == "done":
-            durations.add(run, float(found[4]))
+            durations.add(run, seconds)
         failed = f", {ended['failed']} failed" if ended["failed"] else ""
         yield (
-            f"{datetime.now():%H:%M}  {' '.join(run)}: {found[3]} in {_spoken((datetime.now() - began).total_seconds())}; "
-            f"{ended['done']} done{failed}, {len(running)} running, {len(waiting)} left; "
-            f"{_end(durations, waiting, running, cores)}\n"
+            f"{datetime.now():%H:%M}  {' '.join(run)}: {found[3]} in {_spoken(seconds)}; {ended['done']} done{failed}, "
+            f"{len(running)} running, {len(waiting)} left; {_end(durations, waiting, running, cores)}\n"
         )
 
 
-def _end(durations: Durations, waiting: set[Run], running: dict[Run, datetime], cores: int) -> str:
+def _end(durations: _Durations, waiting: set[_Run], running: dict[_Run, datetime], cores: int) -> str:
     """When all will be done, as far as is known."""
     now, seconds, unknown = datetime.now(), 0.0, set()
     for run in [*waiting, *running]:
@@ -142,7 +142,7 @@ def _disk(tier: Tier, root: Path, kinds: Counter, cores: int) -> str:
     unknown = [kind for kind in kinds if kind not in sizes]
     without = f", without {' and '.join(unknown)}, of which none has finished yet" if unknown else ""
     more = _RESUME * weights * cores
-    return f"about {total / 1e9:.1f} GB{without}; {more / 1e6:.0f} MB more while {cores} runs train"
+    return f"about {total / 1e6:,.0f} MB{without}; {more / 1e6:,.0f} MB more while {cores} runs train"
 
 
 def _append(known: dict[tuple[str, ...], list[float]], kind: str, setting: str, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """The record of a study: a few small tables of all its runs, the same bytes for the same runs.
 
-runs.csv          a row a run: what it is, what it took, which code and which versions made it. A base model's evaluation
-                  is a run too, with the base's name, the setting `base` and the seed -1
+runs.csv          a row a run: what it is, what it took, which code and which versions made it. A base's evaluation is a
+                  run too, with the base's name, the setting `base` and the seed -1
 answers.parquet   a row a question as answered naturally: `begins`, the class of the answer's first word; `right`
 formats.parquet   a row a question and format, the format's first words given: `right`
 shifts.parquet    a row a run, benchmark and metric of either drift
@@ -25,10 +25,10 @@ from mathtransfer import runs
 from mathtransfer.study.grid import MEASURED, Cell, Tier
 
 FILES = ["runs.csv", "answers.parquet", "formats.parquet", "shifts.parquet", "scores.csv", "training.parquet"]
-PARTS = ("train", *MEASURED)  # the kinds of run behind a row of runs.csv
+_PARTS = ("train", *MEASURED)  # the kinds of run behind a row of runs.csv
 # Columns of runs.csv that another time, place or edit of the code may change without changing any other table.
-TOOK = [f"{part}_{measure}" for part in PARTS for measure in ("seconds", "memory_mb")]
-CODE = [f"{part}_code" for part in PARTS]
+TOOK = [f"{part}_{measure}" for part in _PARTS for measure in ("seconds", "memory_mb")]
+CODE = [f"{part}_code" for part in _PARTS]
 _FORMATS = {"answer": "at once", "steps :": "in steps", "let me think .": "as the teacher"}  # given words -> format
 _FORMAT_OF = {"answer": "at once", "steps": "in steps", "let": "as the teacher", "okay": "as the teacher"}  # first word
 _OTHERWISE = "otherwise"
@@ -70,9 +70,9 @@ def write_record(tier: Tier, root: str | Path, code: dict[str, list[str]]) -> No
     Raises:
         FileNotFoundError: a run is missing.
     """
-    folders = {part: Path(root, "runs", part) for part in PARTS}
+    folders = {part: Path(root, "runs", part) for part in _PARTS}
     trained, evaluated = sorted(tier.cells), sorted(tier.runs["evaluate"])
-    hashes = {f"{part}_code": _code_hash(code[part]) for part in PARTS}
+    hashes = {f"{part}_code": _code_hash(code[part]) for part in _PARTS}
 
     def gathered(names: list[str], part: str, file: str, prepare: Callable[[pd.DataFrame], pd.DataFrame]):
         read = _read_csv if file.endswith(".csv") else pd.read_parquet
@@ -98,7 +98,7 @@ def write_record(tier: Tier, root: str | Path, code: dict[str, list[str]]) -> No
 def _run_row(tier: Tier, name: str, root: Path) -> dict[str, object]:
     """A run's row of runs.csv but for the code; `name` is a cell's or a base's."""
     cell = tier.cells.get(name) or Cell("base", name, -1, {}, {})
-    parts = [part for part in PARTS if name in tier.runs[part]]
+    parts = [part for part in _PARTS if name in tier.runs[part]]
     manifests = {part: runs.read_manifest(root / "runs" / part / name, part) for part in parts}
     timings = {part: _read_csv(root / "timings" / f"{part}--{name}.tsv", sep="\t").loc[0, "s"] for part in parts}
     row = {
@@ -111,12 +111,13 @@ def _run_row(tier: Tier, name: str, root: Path) -> dict[str, object]:
     }
     asked = manifests.get("train", {}).get("parameters", {}) | {"teacher": cell.parameters.get("teacher", "")}
     row |= {{"setting": "objective"}.get(key, key): asked.get(key) for key in tier.varying}
-    if asked.get("steps"):
+    row |= dict.fromkeys(("updates", "responses", "response_tokens"))
+    if name in tier.cells:
         log = _read_csv(root / "runs" / "train" / name / "log.csv")
         row |= {"updates": asked["steps"], "responses": asked["steps"] * asked["batch_size"]}
         row["response_tokens"] = round(log["response_length"].sum() * asked["batch_size"])
-    row |= {f"{part}_seconds": timings.get(part) for part in PARTS}
-    row |= {f"{part}_memory_mb": manifests.get(part, {}).get("peak_memory_mb") for part in PARTS}
+    row |= {f"{part}_seconds": timings.get(part) for part in _PARTS}
+    row |= {f"{part}_memory_mb": manifests.get(part, {}).get("peak_memory_mb") for part in _PARTS}
     row["base_fingerprint"] = manifests["evaluate"]["base_fingerprint"]
     row |= {f"version_{key}": _all(manifests, "versions", key) for key in manifests["evaluate"]["versions"]}
     return row | {key: _all(manifests, "hardware", key) for key in ("machine", "cores", "gpu")}
