@@ -56,7 +56,8 @@ def read_record(folder: str | Path) -> Record:
     paths = [Path(folder, name) for name in FILES]
     if missing := [path for path in paths if not path.is_file()]:
         raise FileNotFoundError(f"no record: {missing[0]} is missing; `make study` or `make book` writes it")
-    first, *others = [_read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path) for path in paths]
+    first = pd.read_csv(paths[0], dtype=dict.fromkeys(_TEXT, str))
+    others = [pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path) for path in paths[1:]]
     return Record(first.fillna({name: "" for name in _TEXT if name in first}), *others)
 
 
@@ -75,7 +76,7 @@ def write_record(tier: Tier, root: str | Path, code: dict[str, list[str]]) -> No
     hashes = {f"{part}_code": _code_hash(code[part]) for part in _PARTS}
 
     def gathered(names: list[str], part: str, file: str, prepare: Callable[[pd.DataFrame], pd.DataFrame]):
-        read = _read_csv if file.endswith(".csv") else pd.read_parquet
+        read = pd.read_csv if file.endswith(".csv") else pd.read_parquet
         tables = {name: prepare(read(folders[part] / name / file)) for name in names}
         return pd.concat(tables, names=["run"]).reset_index("run").reset_index(drop=True)
 
@@ -100,7 +101,7 @@ def _run_row(tier: Tier, name: str, root: Path) -> dict[str, object]:
     cell = tier.cells.get(name) or Cell("base", name, -1, {}, {})
     parts = [part for part in _PARTS if name in tier.runs[part]]
     manifests = {part: runs.read_manifest(root / "runs" / part / name, part) for part in parts}
-    timings = {part: _read_csv(root / "timings" / f"{part}--{name}.tsv", sep="\t").loc[0, "s"] for part in parts}
+    timings = {part: pd.read_csv(root / "timings" / f"{part}--{name}.tsv", sep="\t").loc[0, "s"] for part in parts}
     row = {
         "run": name,
         "base": cell.base,
@@ -113,7 +114,7 @@ def _run_row(tier: Tier, name: str, root: Path) -> dict[str, object]:
     row |= {{"setting": "objective"}.get(key, key): asked.get(key) for key in tier.varying}
     row |= dict.fromkeys(("updates", "responses", "response_tokens"))
     if name in tier.cells:
-        log = _read_csv(root / "runs" / "train" / name / "log.csv")
+        log = pd.read_csv(root / "runs" / "train" / name / "log.csv")
         row |= {"updates": asked["steps"], "responses": asked["steps"] * asked["batch_size"]}
         row["response_tokens"] = round(log["response_length"].sum() * asked["batch_size"])
     row |= {f"{part}_seconds": timings.get(part) for part in _PARTS}
@@ -158,10 +159,6 @@ def _code_hash(files: list[str]) -> str:
         else:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _read_csv(path: Path, **options) -> pd.DataFrame:
-    return pd.read_csv(path, float_precision="round_trip", **options)  # as it was written, to the last bit
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
