@@ -1,6 +1,5 @@
 """Every setting's gradient is that of the paper's Equation 3, computed here from the formula alone."""
 
-import random
 import shutil
 from pathlib import Path
 
@@ -19,7 +18,10 @@ RECIPE = {
     "batch_size": 4 * GROUP,
     "group_size": GROUP,
     "learning_rate": 1e-3,
-    "max_completion": 80,
+    "max_completion": 112,
+    "label": "",
+    "teacher": "",
+    "teacher_errs": 0.0,
     "save_every": 1,
     "prompt": {},
     "trainer": {},
@@ -33,16 +35,11 @@ def correct(response: str, answer: str, thinks: bool = False) -> bool:
 
 def trainer_for(setting: str, folder: Path, teach: bool = True, **changes) -> objective.ObjectiveTrainer:
     found = problems.read_problems("miniature", 10)
-
-    def sometimes_wrong(prompt: str, rng: random.Random) -> str:
-        """So that rejection and advantage have something to weigh."""
-        response = found.traces(prompt, rng)
-        return response if rng.random() < 0.6 else response + " . answer no"
-
-    recipe = RECIPE | {"setting": setting, "steps": 1} | changes
+    # A teacher that errs, so that rejection and advantage have something to weigh.
+    recipe = RECIPE | {"setting": setting, "steps": 1, "teacher_errs": 0.4} | changes
     tokenizer = post_training.load_tokenizer(recipe)
-    rows, _ = problems.training_rows(found, tokenizer, {}, 80)
-    teacher = sometimes_wrong if teach else None
+    rows, writer = post_training.training_rows(recipe, found, tokenizer)
+    teacher = post_training.load_teacher(recipe, writer) if teach else None
     return post_training.build_trainer(recipe, tokenizer, rows, teacher, correct, folder)
 
 
@@ -95,6 +92,8 @@ def test_gradient_is_that_of_equation_3(setting, tmp_path):
         weights = [
             float((r - groups[p].mean()) / (groups[p].std() + 1e-4)) for p, r in zip(prompts, rewards, strict=True)
         ]
+        if row.weight == "positive advantage":
+            weights = [max(weight, 0.0) for weight in weights]
     reference = checkpoints.load_model("miniature").double()
 
     def distance(kl: float) -> float:
@@ -106,6 +105,25 @@ def test_gradient_is_that_of_equation_3(setting, tmp_path):
 
     assert distance(row.kl) < 1e-4
     assert row.kl == 0 or distance(0.0) > 1e-3  # the KL term is not too small to be seen
+
+
+def test_a_model_as_teacher_answers_as_it_is_and_not_as_the_policy_is_by_now(tmp_path):
+    """Its answers to an update's prompts are drawn from it alone: the same whatever became of the policy."""
+    made = []
+    for shift in (0.0, 0.1):
+        trainer = trainer_for("off-policy SFT, rejection", tmp_path, teacher="miniature", teacher_errs=0.0)
+        with torch.no_grad():
+            for parameter in trainer.model.parameters():
+                parameter.add_(shift * torch.randn_like(parameter))
+        made.append(trainer._prepare_inputs(next(iter(trainer.get_train_dataloader()))))
+    assert torch.equal(made[0]["completion_ids"], made[1]["completion_ids"])
+    texts = trainer.processing_class.batch_decode(made[0]["completion_ids"], skip_special_tokens=True)
+    assert len(set(texts)) > 4  # sampled, also for the same prompt
+
+
+def test_only_the_miniatures_teacher_errs_on_request(tmp_path):
+    with pytest.raises(ValueError, match="teacher_errs is for the miniature's teacher"):
+        trainer_for("off-policy SFT", tmp_path, teacher="miniature", teacher_errs=0.5)
 
 
 def test_a_reward_knows_whether_the_prompt_opens_the_thinking(tmp_path):

@@ -1,10 +1,11 @@
-"""Our small world: twelve families of problems, the corpus that the base reads, and the base itself.
+"""Our small world: twelve families of problems, the corpora that bases read, and the bases themselves.
 
 facts.py       word lists, and facts that only memory can answer
 families.py    the twelve families and their splits
-traces.py      how solutions are written down: the base's short styles, the long traces to learn from
+traces.py      how solutions are written down: the short styles of the base, the long traces of a foreign teacher
 corpus.py      the pre-training mixture
 vocabulary.py  the tokenizer
 pretrain.py    architecture and pre-training
-base/          the base that ships
+acceptance.py  the bounds that a base must keep
+bases/         the bases that ship, six: three of each kind
 """

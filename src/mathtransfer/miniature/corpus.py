@@ -14,18 +14,27 @@ from mathtransfer.miniature.families import FAMILIES, Problem, problems
 # group. An elicitable base mostly answers at once although steps would be better: this is what reinforcement learning
 # can find, and it is built in. A settled base already works in steps: no better format is left to find.
 STYLES = {
-    "elicitable": {"direct": 0.55, "steps": 0.33, "sloppy": 0.10, "thinking": 0.02},
-    "settled": {"direct": 0.02, "steps": 0.86, "sloppy": 0.10, "thinking": 0.02},
+    "elicitable": {"direct": 0.55, "steps": 0.39, "sloppy": 0.04, "thinking": 0.02},
+    "settled": {"direct": 0.02, "steps": 0.87, "sloppy": 0.09, "thinking": 0.02},
 }
-# Documents of each kind, relative to each other.
+# Documents of each family, relative to each other: fewer of what is learnt soon, so that none is at 100%. A settled
+# base sees steps in every document of reasoning and needs fewer of them to be as skilled.
+_REASONING = {"elicitable": 1.0, "settled": 0.39}
 _MIXTURE = {
     **{name: 1.0 for name, family in FAMILIES.items() if family.group != "non"},
-    "passage": 1.2,
-    "durations": 0.4,
-    "instructions": 0.2,
-    "truth": 0.7,
-    "statements": 0.2,
+    "routes": 0.3,
+    "triage": 1.5,
+    "passage": 0.7,
+    "durations": 0.065,
+    "instructions": 0.16,
+    "truth": 0.16,
+    "statements": 0.1,
 }
+
+
+def _mixture(kind: str) -> dict[str, float]:
+    reasoning = {name for name, family in FAMILIES.items() if family.group != "non"}
+    return {name: weight * (_REASONING[kind] if name in reasoning else 1) for name, weight in _MIXTURE.items()}
 
 
 def _respond(problem: Problem, styles: dict[str, float], rng: random.Random) -> str:
@@ -61,7 +70,8 @@ def documents(kind: str, seed: int) -> Iterator[tuple[str, str]]:
     rng = random.Random(f"documents|{seed}")
     streams = {name: problems(name, "pretrain", seed) for name in FAMILIES}
     sentences = _fact_statements()
-    families, weights = list(_MIXTURE), list(itertools.accumulate(_MIXTURE.values()))
+    mixture = _mixture(kind)
+    families, weights = list(mixture), list(itertools.accumulate(mixture.values()))
     while True:
         family = rng.choices(families, cum_weights=weights)[0]
         if family == "statements":

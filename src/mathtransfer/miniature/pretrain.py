@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 from collections.abc import Iterator
@@ -100,7 +101,10 @@ def pretrain(
     adam_lr: float,
     save_every: int,
 ) -> tuple[Qwen3ForCausalLM, pd.DataFrame]:
-    """Pre-train the base model; goes on from `checkpoint` if that file exists.
+    """Pre-train a base; goes on from `checkpoint` if that file exists.
+
+    Args:
+        kind: of base, a key of `corpus.STYLES`.
 
     Returns:
         The model, and a log with one row every 100 steps: `step`, `tokens` (seen so far), `loss` (nats, mean of those
@@ -141,3 +145,13 @@ def pretrain(
             checkpoint.with_suffix(".tmp").replace(checkpoint)
     checkpoint.unlink(missing_ok=True)
     return model.eval(), pd.DataFrame(state["log"])
+
+
+def ship(model: Qwen3ForCausalLM, folder: Path) -> None:
+    """Write a model with weights of half precision, half as large, that its configuration asks to load as float32.
+
+    The rounded weights are the base: post-training starts from them.
+    """
+    model.half().save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")

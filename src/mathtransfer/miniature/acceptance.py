@@ -1,0 +1,46 @@
+"""Whether a base can be used: bounds that were written down before there was one (config/study.yaml)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from mathtransfer import GROUP_TITLES
+from mathtransfer.miniature.families import FAMILIES, chance_level
+
+NATURAL = "natural"
+
+
+def broken(scores: pd.DataFrame, kind: str, bounds: dict) -> list[str]:
+    """The bounds that a base breaks, a sentence each; none if it is accepted.
+
+    Args:
+        scores: `family, format, value` (percent) on validation questions; the format is `natural`, or the one whose
+            first words were given.
+        kind: of base, a key of `corpus.STYLES`.
+        bounds: `group`, the least and the most of a group's natural accuracy (percent); `above_chance` (points) and
+            `family` (percent), for every family; `settled_by_nature` (points), how much a given format may be better
+            than a settled base's natural one in a group of reasoning.
+    """
+    by_family = scores.pivot(index="family", columns="format", values="value")
+    by_group = by_family.groupby(by_family.index.map(lambda name: FAMILIES[name].group)).mean()
+    least, most = bounds["group"]
+    found = [
+        f"{GROUP_TITLES[group]} is at {value:.1f}%, not from {least} to {most}%"
+        for group, value in by_group[NATURAL].items()
+        if not least <= value <= most
+    ]
+    for family, value in by_family[NATURAL].items():
+        chance = 100 * chance_level(family, "validation", 500)
+        if value < chance + bounds["above_chance"]:
+            found.append(f"{family} is at {value:.1f}%, less than {bounds['above_chance']} points above {chance:.1f}%")
+        if value > bounds["family"]:
+            found.append(f"{family} is at {value:.1f}%, above {bounds['family']}%")
+    if kind == "settled":
+        gains = by_group.drop(columns=NATURAL).sub(by_group[NATURAL], axis=0).drop("non")
+        found += [
+            f"{GROUP_TITLES[group]} gains {gain:.1f} points if {format} is given"
+            for format, column in gains.items()
+            for group, gain in column.items()
+            if gain > bounds["settled_by_nature"]
+        ]
+    return found
