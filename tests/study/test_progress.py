@@ -3,8 +3,10 @@
 import re
 from datetime import datetime
 
+import numpy as np
 import pytest
 from runs_of_a_study import tier, write_runs
+from safetensors.numpy import save_file
 
 from mathtransfer.study import progress
 
@@ -24,7 +26,7 @@ results/study/runs.csv\t-\trecorded\t-\tmissing\tupdate pending
 def small(monkeypatch, tmp_path):
     of = tier(tmp_path / "record")
     monkeypatch.setattr(progress, "base_folder", lambda base: tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(bytes(10**6))
+    save_file({"weights": np.zeros((500, 500), np.float16)}, tmp_path / "model.safetensors")
     return of, tmp_path
 
 

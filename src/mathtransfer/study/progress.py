@@ -7,6 +7,7 @@ study or of its record; failing that, from those of the same kind. A training ru
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+from safetensors import safe_open
 
 from mathtransfer.study.grid import Tier, base_folder
 
@@ -130,8 +132,9 @@ def _end(durations: _Durations, waiting: set[_Run], running: dict[_Run, datetime
 
 
 def _disk(tier: Tier, root: Path, kinds: Counter, cores: int) -> str:
-    """Measured on finished runs; a checkpoint is as large as its base's."""
-    weights = max((base_folder(base) / "model.safetensors").stat().st_size for base in tier.bases)
+    """Measured on finished runs; before that, only checkpoints are known: they have a base's weights in float32."""
+    with safe_open(base_folder(tier.bases[0]) / "model.safetensors", "numpy") as file:
+        weights = 4 * sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
     sizes = {"train": weights}
     for kind in tier.runs:
         folders = [path.parent for path in (root / "runs" / kind).glob("*/manifest.json")]
