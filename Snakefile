@@ -157,7 +157,6 @@ def drift_values(kind, run):
 
 
 # Rule: the study's folder, the notebook, and, of the run's name, what it reads and its parameters besides `out`.
-# Rules that come first here are started first: if the long ones end early, all cores end together.
 RUN_RULES = {
     "survey_model": (
         FULL,
@@ -203,7 +202,12 @@ def values_of(kind, root, values):
     return lambda wildcards: json.dumps({**values(wildcards.run), "out": f"{root}/runs/{kind}/{wildcards.run}"})
 
 
-for urgency, (name, (root, kind, needs, values)) in enumerate(reversed(RUN_RULES.items()), start=1):
+# A few cells start with what takes longest, training, so that all cores end together. Of many, a cell that is trained is
+# measured before the next one starts: a study that is stopped has whole cells, and soon knows how long each kind of run takes.
+MANY = 20
+URGENCY = list(RUN_RULES) if len(CELLS) > MANY else list(reversed(RUN_RULES))
+
+for name, (root, kind, needs, values) in RUN_RULES.items():
 
     rule:
         name:
@@ -217,7 +221,7 @@ for urgency, (name, (root, kind, needs, values)) in enumerate(reversed(RUN_RULES
         params:
             touched=touched(f"runs/{kind}"),
             values=values_of(kind, root, values),
-        priority: urgency
+        priority: URGENCY.index(name) + 1
         log:
             f"{root}/logs/{kind}--{{run}}.log",
         benchmark:

@@ -1,7 +1,8 @@
 """The record of a study: a few small tables of all its runs, the same bytes for the same runs.
 
 runs.csv          a row a run: what it is, what it took, which code and which versions made it. A base's evaluation is a
-                  run too, with the base's name, the setting `base` and the seed -1
+                  run too, with the base's name, the setting `base` and the seed -1. Of a run that was stopped, what it
+                  took is what it took after it went on
 answers.parquet   a row a question as answered naturally: `begins`, the class of the answer's first word; `right`
 formats.parquet   a row a question and format, the format's first words given: `right`
 shifts.parquet    a row a run, benchmark and metric of either drift
@@ -17,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +34,10 @@ CODE = [f"{part}_code" for part in _PARTS]
 _FORMATS = {"answer": "at once", "steps :": "in steps", "let me think .": "as the teacher"}  # given words -> format
 _FORMAT_OF = {"answer": "at once", "steps": "in steps", "let": "as the teacher", "okay": "as the teacher"}  # first word
 _OTHERWISE = "otherwise"
+_READ = {  # of tables whose every text and token would take long to read
+    "samples.parquet": ["benchmark", "question", "sample", "completion", "score"],
+    "formats.parquet": ["benchmark", "question", "begins", "score"],
+}
 _TEXT = ["changes", "teacher", "gpu"]  # columns of runs.csv that may be empty
 
 
@@ -76,7 +82,7 @@ def write_record(tier: Tier, root: str | Path, code: dict[str, list[str]]) -> No
     hashes = {f"{part}_code": _code_hash(code[part]) for part in _PARTS}
 
     def gathered(names: list[str], part: str, file: str, prepare: Callable[[pd.DataFrame], pd.DataFrame]):
-        read = pd.read_csv if file.endswith(".csv") else pd.read_parquet
+        read = pd.read_csv if file.endswith(".csv") else partial(pd.read_parquet, columns=_READ[file])
         tables = {name: prepare(read(folders[part] / name / file)) for name in names}
         return pd.concat(tables, names=["run"]).reset_index("run").reset_index(drop=True)
 
