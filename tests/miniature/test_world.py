@@ -82,14 +82,14 @@ def by_hand(family: str, question: str) -> int | str:
         left, right = question.removeprefix("find x if").removesuffix(".").split("=")
         return next(x for x in range(200) if eval(left, {"x": x}) == eval(right))
     if family == "boxes":
-        k, size, m, other, given = n
-        return k * size + m * other - given
+        return sum(k * size for k, size in zip(n[:-1:2], n[1:-1:2], strict=True)) - n[-1]
     if family == "tracing":
         variables: dict = {}
         exec(question.split("; print")[0].replace(" ;", "\n").replace("\n ", "\n"), {}, variables)
         return variables[words[-1]]
     if family == "science":
-        return n[0] * facts.MASSES[words[6]] + n[1] * facts.MASSES[words[9]] + n[2]
+        masses = [facts.MASSES[word] for word in words if word in facts.MASSES]
+        return sum(number * mass for number, mass in zip(n[:-1], masses, strict=True)) + n[-1]
     if family == "routes":
         place = words[2]
         for way in words[4 : words.index(".")]:
@@ -168,6 +168,15 @@ def test_no_style_belongs_to_a_group(kind):
         pooled = sum(n for n, _ in counts) / sum(total for _, total in counts)
         error = (pooled * (1 - pooled) * sum(1 / total for _, total in counts)) ** 0.5
         assert pooled > 0 and abs(counts[0][0] / counts[0][1] - counts[1][0] / counts[1][1]) < 5 * error
+
+
+def test_bases_have_seen_few_long_chains_and_are_asked_many():
+    written = [response for _, response in itertools.islice(corpus.documents("settled", 0), 20_000)]
+    steps = Counter(text.count(" . ") for text in written if text.startswith("steps"))
+    long = sum(steps[n] for n in range(4, 7)) / steps.total()
+    asked = [p.calculations for name in REASONING for p in distinct_problems(name, "evaluation", 500, seed=0)]
+    assert set(steps) == set(asked) == {2, 3, 4, 5, 6}
+    assert 0.01 < long < 0.08 and 0.45 < sum(n > 3 for n in asked) / len(asked) < 0.75
 
 
 def test_near_families_share_operations_with_mathematics_and_far_ones_none():

@@ -17,6 +17,9 @@ STYLES = {
     "elicitable": {"direct": 0.55, "steps": 0.39, "sloppy": 0.04, "thinking": 0.02},
     "settled": {"direct": 0.02, "steps": 0.87, "sloppy": 0.09, "thinking": 0.02},
 }
+# A base has seen few problems that take more than three calculations, and is asked many later: to carry a chain on for
+# longer than it is used to is the skill that it lacks.
+_SHORT, _LONG_SHARE = 3, 0.03  # calculations; of the longer problems, the share that pre-training keeps
 # Documents of each family, relative to each other: fewer of what is learnt soon, so that none is at 100%. A settled
 # base sees steps in every document of reasoning and needs fewer of them to be as skilled.
 _REASONING = {"elicitable": 1.0, "settled": 0.39}
@@ -24,10 +27,10 @@ _MIXTURE = {
     **{name: 1.0 for name, family in FAMILIES.items() if family.group != "non"},
     "routes": 0.3,
     "triage": 1.5,
-    "passage": 0.7,
-    "durations": 0.065,
-    "instructions": 0.16,
-    "truth": 0.16,
+    "passage": 0.8,
+    "durations": 0.045,
+    "instructions": 0.4,
+    "truth": 0.09,
     "statements": 0.1,
 }
 
@@ -78,4 +81,6 @@ def documents(kind: str, seed: int) -> Iterator[tuple[str, str]]:
             yield "", " ".join(rng.sample(sentences, 3))
         else:
             problem = next(streams[family])
+            while problem.calculations > _SHORT and rng.random() > _LONG_SHARE:
+                problem = next(streams[family])
             yield problem.question, _respond(problem, STYLES[kind], rng)

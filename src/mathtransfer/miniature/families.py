@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from mathtransfer.miniature import facts
 
-LARGEST = 199  # the vocabulary has the numbers 0 to 199
+LARGEST = 99  # the vocabulary has the numbers 0 to 99
+_FEWEST, _MOST = 2, 6  # calculations that a reasoning problem takes
 
 _Value = int | str  # a number, a place, or yes and no
 _Calculate = Callable[[_Value, str, _Value], _Value]
@@ -34,13 +35,15 @@ class Problem:
     """One question with its answer.
 
     `key` is what makes two problems the same one, their numbers or their text: which split a problem is in is a hash of
-    it. `solve` works the answer out with a given calculator (None: there is nothing to work out).
+    it. `solve` works the answer out with a given calculator (None: there is nothing to work out), in so many
+    `calculations`.
     """
 
     question: str
     key: str
     answer: str
     solve: Callable[[_Calculate], _Value] | None = field(default=None, compare=False)
+    calculations: int = 0
 
 
 _OPERATIONS: dict[str, _Calculate] = {
@@ -67,7 +70,14 @@ def _yes_or_no(true: bool) -> str:
 
 def _worked(question: str, key: tuple, solve: Callable[[_Calculate], _Value]) -> Problem:
     """A reasoning problem: its answer is what `solve` gives without a slip."""
-    return Problem(question, " ".join(map(str, key)), str(solve(calculate)), solve)
+    done: list[str] = []
+
+    def counted(left: _Value, operator: str, right: _Value) -> _Value:
+        done.append(operator)
+        return calculate(left, operator, right)
+
+    answer = str(solve(counted))
+    return Problem(question, " ".join(map(str, key)), answer, solve, len(done))
 
 
 def _fold(calc: _Calculate, start: _Value, operations: list[tuple[str, _Value]]) -> _Value:
@@ -84,7 +94,7 @@ def _terms(rng: random.Random, total: int, count: int) -> list[tuple[str, int]]:
         operator = rng.choice("+-")
         if total < 4 or total > LARGEST - 2:
             operator = "+" if total < 4 else "-"
-        number = rng.randint(2, min(79, LARGEST - total if operator == "+" else total - 1))
+        number = rng.randint(2, min(49, LARGEST - total if operator == "+" else total - 1))
         total = calculate(total, operator, number)
         terms.append((operator, number))
     return terms
@@ -94,52 +104,70 @@ def _joined(terms: list[tuple[str, _Value]]) -> str:
     return " ".join(f"{operator} {number}" for operator, number in terms)
 
 
+def _products(rng: random.Random) -> list[tuple[int, int]]:
+    """One to three pairs of numbers to multiply, whose products add up to `LARGEST` at most."""
+    pairs: list[tuple[int, int]] = []
+    for left in range(rng.randint(1, 3), 0, -1):  # products that are still to come, this one too
+        room = (LARGEST - sum(a * b for a, b in pairs)) // left
+        a = rng.randint(2, 9 if room >= 18 else room // 2)
+        pairs.append((a, rng.randint(2, min(9, room // a))))
+    return pairs
+
+
+def _summed(calc: _Calculate, pairs: list[tuple[int, int]]) -> _Value:
+    """The sum of products, one product after the other."""
+    total = calc(pairs[0][0], "*", pairs[0][1])
+    for a, b in pairs[1:]:
+        total = calc(total, "+", calc(a, "*", b))
+    return total
+
+
 # --- mathematics -----------------------------------------------------------------------------------------------------
 
 
 def _sums(rng: random.Random) -> Problem:
-    """Sums and differences of three to five numbers."""
-    start = rng.randint(2, 79)
-    terms = _terms(rng, start, rng.randint(2, 4))
+    """Sums and differences of three to seven numbers."""
+    start = rng.randint(2, 49)
+    terms = _terms(rng, start, rng.randint(_FEWEST, _MOST))
     return _worked(f"what is {start} {_joined(terms)} ?", (start, *terms), lambda calc: _fold(calc, start, terms))
 
 
 def _remainders(rng: random.Random) -> Problem:
-    """The remainder of a product with one or two more terms."""
-    a, b, m = rng.randint(2, 12), rng.randint(2, 12), rng.randint(4, 12)
-    terms = _terms(rng, a * b, rng.randint(1, 2))
+    """The remainder of a product, with up to four numbers added to it and taken away."""
+    a, b, m = rng.randint(2, 9), rng.randint(2, 9), rng.randint(4, 9)
+    terms = _terms(rng, a * b, rng.randint(_FEWEST - 2, _MOST - 2))
     return _worked(
-        f"what is the remainder of {a} * {b} {_joined(terms)} divided by {m} ?",
+        f"what is the remainder of {' '.join(filter(None, [f'{a} * {b}', _joined(terms)]))} divided by {m} ?",
         (a, b, *terms, m),
         lambda calc: calc(_fold(calc, a, [("*", b), *terms]), "mod", m),
     )
 
 
 def _equations(rng: random.Random) -> Problem:
-    """Linear equations in one unknown with a whole solution; the right side has two or three numbers."""
-    a = rng.randint(2, 12)
-    x = rng.randint(2, 140 // a)
+    """Linear equations in one unknown with a whole solution; the right side has one number to five."""
+    a = rng.randint(2, 9)
+    x = rng.randint(2, 90 // a)
     b = rng.randint(2, LARGEST - a * x)
-    back = _terms(rng, a * x + b, rng.randint(1, 2))  # from the left side's value to the right side's first number
+    back = _terms(rng, a * x + b, rng.randint(_FEWEST - 2, _MOST - 2))  # from the left side's value to the first number
     start = _fold(calculate, a * x + b, back)
     terms = [("-" if operator == "+" else "+", number) for operator, number in reversed(back)]
     return _worked(
-        f"find x if {a} * x + {b} = {start} {_joined(terms)} .",
+        f"find x if {a} * x + {b} = {' '.join(filter(None, [str(start), _joined(terms)]))} .",
         (a, b, start, *terms),
         lambda calc: calc(_fold(calc, start, [*terms, ("-", b)]), "/", a),
     )
 
 
 def _boxes(rng: random.Random) -> Problem:
-    """Word problems: boxes of two sizes, and some things given away."""
-    k, n, m = rng.randint(2, 9), rng.randint(2, 12), rng.randint(2, 9)
-    size = rng.randint(2, min(12, (LARGEST - k * n) // m))
-    given = rng.randint(1, min(79, k * n + m * size - 1))
+    """Word problems: boxes of one to three sizes, and some things given away."""
+    pairs = _products(rng)
+    given = rng.randint(1, sum(a * b for a, b in pairs) - 1)
     name, thing = rng.choice(facts.NAMES), rng.choice(facts.THINGS)
+    boxes = " and ".join([f"{pairs[0][0]} boxes of {pairs[0][1]} {thing}", *(f"{a} of {b}" for a, b in pairs[1:])])
     return _worked(
-        f"{name} has {k} boxes of {n} {thing} and {m} of {size} . {name} left {given} . how many {thing} are left ?",
-        (k, n, m, size, given),
-        lambda calc: calc(calc(calc(k, "*", n), "+", calc(m, "*", size)), "-", given),
+        f"{name} has {boxes} . {name} left {given} . how many {thing} are left ?",
+        (*pairs, given),
+        lambda calc: calc(_summed(calc, pairs), "-", given),
     )
 
 
@@ -148,8 +176,8 @@ def _boxes(rng: random.Random) -> Problem:
 
 def _tracing(rng: random.Random) -> Problem:
     """What a program prints: the sums and differences of mathematics under variable names."""
-    start = rng.randint(2, 79)
-    terms = _terms(rng, start, rng.randint(2, 4))
+    start = rng.randint(2, 49)
+    terms = _terms(rng, start, rng.randint(_FEWEST, _MOST))
     names = rng.sample(facts.VARIABLES, len(terms) + 1)
     lines = [f"{names[0]} = {start}"]
     for (operator, number), before, after in zip(terms, names, names[1:], strict=False):
@@ -158,20 +186,22 @@ def _tracing(rng: random.Random) -> Problem:
 
 
 def _science(rng: random.Random) -> Problem:
-    """The mass of a box with two substances: two recalled facts, two products and two sums."""
-    first, second = rng.sample(sorted(facts.MASSES), 2)
-    n, m, box = rng.randint(2, 9), rng.randint(2, 9), rng.randint(2, 55)
-    one, other = facts.MASSES[first], facts.MASSES[second]
+    """The mass of a box with one to three substances: recalled facts, products and sums."""
+    count = rng.randint(1, 3)
+    names, numbers = rng.sample(sorted(facts.MASSES), count), [rng.randint(2, 12 // count) for _ in range(count)]
+    pairs = [(number, facts.MASSES[name]) for number, name in zip(numbers, names, strict=True)]
+    box = rng.randint(1, LARGEST - sum(a * b for a, b in pairs))
+    things = " and ".join(f"{number} {name}" for number, name in zip(numbers, names, strict=True))
     return _worked(
-        f"what is the mass of {n} {first} and {m} {second} in a box of {box} ?",
-        (n, first, m, second, box),
-        lambda calc: calc(calc(calc(n, "*", one), "+", calc(m, "*", other)), "+", box),
+        f"what is the mass of {things} in a box of {box} ?",
+        (*zip(numbers, names, strict=True), box),
+        lambda calc: calc(_summed(calc, pairs), "+", box),
     )
 
 
 def _routes(rng: random.Random) -> Problem:
-    """Where a walk of three to five steps through the town ends: a map that only memory has, and walls."""
-    start, ways = rng.choice(facts.PLACES), rng.choices(facts.DIRECTIONS, k=rng.randint(3, 5))
+    """Where a walk through the town ends: a map that only memory has, and walls."""
+    start, ways = rng.choice(facts.PLACES), rng.choices(facts.DIRECTIONS, k=rng.randint(_FEWEST, _MOST))
     return _worked(
         f"from the {start} go {' , '.join(ways)} . where are you ?",
         (start, *ways),
@@ -181,9 +211,9 @@ def _routes(rng: random.Random) -> Problem:
 
 def _triage(rng: random.Random) -> Problem:
     """Whether a patient is given a drug: logic on symptoms, from left to right. Half of the answers are yes."""
-    wanted = rng.choice(["yes", "no"])
+    wanted, count = rng.choice(["yes", "no"]), rng.randint(_FEWEST, _MOST) + 1
     while True:
-        symptoms = rng.sample(facts.SYMPTOMS, rng.randint(4, 6))
+        symptoms = rng.sample(facts.SYMPTOMS, count)
         has = {symptom: rng.choice(["yes", "no"]) for symptom in symptoms}
         rule = [(rng.choice(["and", "or", "without"]), symptom) for symptom in rng.sample(symptoms, len(symptoms))]
         start, operations = has[rule[0][1]], [(operator, has[symptom]) for operator, symptom in rule[1:]]
@@ -192,7 +222,7 @@ def _triage(rng: random.Random) -> Problem:
     patient = " , ".join(f"{symptom} {value}" for symptom, value in has.items())
     return _worked(
         f"{patient} . give {rng.choice(facts.DRUGS)} if {rule[0][1]} {_joined(rule[1:])} ?",
-        (*has.items(), *rule),
+        (*has.items(), rule[0][1], *rule[1:]),
         lambda calc: _fold(calc, start, operations),
     )
 
@@ -226,7 +256,7 @@ def _durations(rng: random.Random) -> Problem:
     if rng.random() < 0.5:
         wrong = f"{number} {rng.choice([other for other in facts.UNITS if other != unit])}"
     else:
-        wrong = f"{rng.choice([*range(1, low), *range(high + 1, 3 * high + 4)])} {unit}"
+        wrong = f"{rng.choice([*range(1, low), *range(high + 1, min(LARGEST, 3 * high + 3) + 1)])} {unit}"
     first, second = rng.sample([right := f"{number} {unit}", wrong], 2)
     asked = rng.choice(facts.USUAL_WORDINGS).format(activity=activity, first=first, second=second)
     return Problem(asked, asked, right)

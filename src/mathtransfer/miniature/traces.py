@@ -82,8 +82,9 @@ def writer_of(known: list[Problem], style: str, errs: float) -> Callable[[str, r
 def _work(problem: Problem, rng: random.Random, slips: bool) -> tuple[list[_Line], str]:
     """The calculations of a reasoning problem in order, and how the answer is given."""
     lines, answer = _with_slip(problem, None, rng)
-    while slips and str(answer) == problem.answer:  # not every slip matters to the answer
-        lines, answer = _with_slip(problem, rng.randrange(len(lines)), rng)
+    # Not every slip matters to the answer, and some lead to numbers that have no word.
+    while slips and (str(answer) == problem.answer or not all(_has_a_word(result) for *_, result in lines)):
+        lines, answer = _with_slip(problem, rng.randrange(problem.calculations), rng)
     return lines, f"answer {answer}"
 
 
@@ -94,12 +95,14 @@ def _with_slip(problem: Problem, slip_at: int | None, rng: random.Random) -> tup
         result = calculate(left, operator, right)
         if len(lines) == slip_at:
             result = _slipped(result, rng)
-        if isinstance(result, int):
-            result = min(max(result, 0), LARGEST)
         lines.append((left, operator, right, result))
         return result
 
     return lines, problem.solve(write)
+
+
+def _has_a_word(result: int | str) -> bool:
+    return isinstance(result, str) or 0 <= result <= LARGEST
 
 
 def _slipped(result: int | str, rng: random.Random) -> int | str:
