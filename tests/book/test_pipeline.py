@@ -110,6 +110,9 @@ def test_the_study_is_whole(smoke_study):
     assert set(ledger.query("layer == 'miniature'")["claim"]) - {"T4"} == asked
     answered = {claim for claim, own in criteria.claims().items() if "published" in own.layers}
     assert set(ledger.query("layer == 'published'")["claim"]) == answered
+    beside = pd.read_csv(smoke_study / "fresh.csv")  # the recorded study, if there is one, is not so small
+    assert set(beside["run"]) == set(scores["model"].str.removeprefix("miniature/"))
+    assert set(beside["verdict"]) <= {"not recorded", "of another size"}
     timings = pd.read_csv(smoke_study / "timings.csv")
     assert list(timings.columns) == ["part", "seconds", "peak_memory_mb"]
     assert {"book", "controlled_study"} <= set(timings["part"])
