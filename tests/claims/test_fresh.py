@@ -111,6 +111,18 @@ def test_a_score_agrees_if_questions_leave_the_difference_open(recorded, wrong, 
     assert row["verdict"] == verdict
 
 
+def test_a_measure_that_only_one_of_them_could_take_is_a_difference(recorded):
+    """As the evenness of shifts, which needs responses of some length."""
+    only = "run == @RL and metric == 'kl' and benchmark == 'truth'"
+    without = dataclasses.replace(recorded, shifts=recorded.shifts.drop(recorded.shifts.query(only).index))
+    value = recorded.shifts.query(only)["value"].item()
+    cases = [(without, recorded, f"nan, recorded {value}"), (recorded, without, f"{value}, recorded nan")]
+    for ours, theirs, said in cases:
+        row = compare(ours, theirs).set_index("run").loc[RL]
+        assert row["verdict"] == "agrees within its interval"
+        assert row["first_difference"] == f"shifts, group other, benchmark truth, metric kl: value is {said}"
+
+
 def test_what_cannot_be_compared_is_told(recorded):
     fewer = dataclasses.replace(recorded, answers=recorded.answers.query("run != @RL or question < 30"))
     found = compare(fewer, recorded)

@@ -15,8 +15,9 @@ from mathtransfer.study.record import CODE, TOOK, Record
 
 _SAME, _AGREES, _DIFFERS = "the same bit for bit", "agrees within its interval", "does not agree"
 _OTHER_SIZE, _NOT_RECORDED = "of another size", "not recorded"
-_KEYS = ["run", "group", "benchmark", "metric", "format", "question", "step", "n"]  # what a row is about
+_KEYS = ["run", "group", "benchmark", "metric", "format", "question", "step"]  # what a row is about
 _SIZE = ["updates", "responses"]
+_AS_ASKED = ["runs", "answers", "formats", "training"]  # tables whose rows do not depend on what models answer
 _ELSEWHERE = ["machine", "cores", "gpu"]
 
 
@@ -48,7 +49,7 @@ def _of(record: Record, run: str) -> dict[str, pd.DataFrame]:
 
 
 def _compare(fresh: dict[str, pd.DataFrame], recorded: dict[str, pd.DataFrame]) -> dict[str, object]:
-    if any(not _keys(fresh[name]).equals(_keys(recorded[name])) for name in fresh):
+    if any(not _asked(fresh[name]).equals(_asked(recorded[name])) for name in _AS_ASKED):
         return {"verdict": _OTHER_SIZE}
     ours, theirs = fresh["runs"].iloc[0], recorded["runs"].iloc[0]
     versions = [name for name in ours.index if name.startswith("version_")]
@@ -66,19 +67,24 @@ def _compare(fresh: dict[str, pd.DataFrame], recorded: dict[str, pd.DataFrame]) 
     }
 
 
-def _keys(table: pd.DataFrame) -> pd.DataFrame:
+def _asked(table: pd.DataFrame) -> pd.DataFrame:
+    """What a table was to be made of, whatever came out."""
     return table[[name for name in [*_KEYS, *_SIZE] if name in table]].astype(object)
 
 
 def _first_difference(name: str, fresh: pd.DataFrame, recorded: pd.DataFrame) -> str:
     """The first value that is not the same, in words; nothing if there is none."""
-    apart = {*_KEYS, *TOOK, *CODE, *_ELSEWHERE, *(column for column in fresh if column.startswith("version_"))}
-    for column in [column for column in fresh if column in recorded and column not in apart]:
-        ours, theirs = fresh[column].astype(object), recorded[column].astype(object)
-        if (differs := (ours != theirs) & ~(ours.isna() & theirs.isna())).any():
-            row = int(differs.idxmax())
-            about = [f"{key} {fresh.loc[row, key]}" for key in _KEYS[1:-1] if key in fresh]
-            return f"{', '.join([name, *about])}: {column} is {ours[row]}, recorded {theirs[row]}"
+    keys = [key for key in _KEYS if key in fresh]
+    ours, theirs = (table.set_index(keys).astype(object) for table in (fresh, recorded))
+    rows = ours.index.union(theirs.index)  # a measure that needs long responses may be there in one of them only
+    ours, theirs = ours.reindex(rows), theirs.reindex(rows)
+    apart = {*TOOK, *CODE, *_ELSEWHERE, *(column for column in fresh if column.startswith("version_"))}
+    for column in [column for column in ours if column in theirs and column not in apart]:
+        a, b = ours[column], theirs[column]
+        if (differs := (a != b) & ~(a.isna() & b.isna())).any():
+            row = int(differs.to_numpy().argmax())
+            about = [f"{key} {value}" for key, value in rows.to_frame(index=False).loc[row].items() if key != "run"]
+            return f"{', '.join([name, *about])}: {column} is {a.iloc[row]}, recorded {b.iloc[row]}"
     return ""
 
 
