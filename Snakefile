@@ -64,7 +64,9 @@ def model_of(run):
 
 
 def base_files(base):
-    return sorted(map(str, grid.base_folder(base).glob("*")))
+    """What a base's model is made of, which the story of its pre-training is not."""
+    story = ("log.csv", "manifest.json")
+    return sorted(str(path) for path in grid.base_folder(base).iterdir() if path.name not in story)
 
 
 # Papermill leaves a half-written notebook behind when it is killed, so the copy gets its name when it is whole.
@@ -270,6 +272,8 @@ rule compared:
 
 
 READS = [*RECORDS, COMPARED]
+# What the bases scored before any post-training, and how each was made.
+WORLD = [str(path) for path in sorted((runs.PACKAGE / "miniature").rglob("*")) if path.suffix in (".csv", ".json")]
 
 # Chapter: what it reads, the tables it writes beside its page, and its parameters besides `study`.
 CHAPTERS = {
@@ -283,7 +287,7 @@ CHAPTERS = {
     ),
     "known_problems": ([RECORDED], [], {"recorded": RECORDED}),
     "miniature_world": (
-        ["src/mathtransfer/miniature/base_candidates.csv", *READS],
+        ["config/study.yaml", *WORLD],
         [],
         {},
     ),

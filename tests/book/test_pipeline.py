@@ -150,7 +150,7 @@ SUITES = "benchmarks/suites"
         (["pages/charts.py"], {"chapter_controlled_study"}, set()),
         ([f"{SUITES}/miniature/tasks.py"], {"evaluate", "report"}, {"train", "rejection"}),
         (
-            [f"{SUITES}/paper/tasks.py", "miniature/base_candidates.csv", "training/qwen3.csv"],
+            [f"{SUITES}/paper/tasks.py", "miniature/bases/elicitable-0/log.csv", "training/qwen3.csv"],
             {"chapter_paper_suite", "chapter_miniature_world", "chapter_training_recipes"},
             {"train", "evaluate"},
         ),
