@@ -22,7 +22,7 @@ DATA_ROOT ?= data
 DOWNLOAD ?= False
 MODELS ?=
 SETTINGS ?=
-KERNEL ?= python3
+KERNEL ?= warm
 PLAN ?=
 BIN := .venv/bin
 BASE := src/mathtransfer/miniature/base
@@ -31,6 +31,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 # Bytecode is written even if the environment says no: else every notebook would compile PyTorch and transformers.
 export PYTHONDONTWRITEBYTECODE :=
+# Where Jupyter finds the kernel `warm`, and where that finds the server that has imported the libraries already.
+export JUPYTER_PATH := $(CURDIR)$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
+export MATHTRANSFER_WARM := $(CURDIR)/_build/warm
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -54,6 +57,11 @@ except BlockingIOError:
 endef
 export LOCK
 ALONE := mkdir -p _build && exec 9> _build/lock && $(PYTHON) -c "$$LOCK" || exit 1
+# The server ends when its input does, which the recipe's shell and Snakemake hold open as they hold the lock.
+# It has the threads that Snakemake gives every notebook.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+SERVE := $(ONE_THREAD) PYTHONWARNINGS=ignore python kernels/warm/warm.py serve
+WARM := exec 8> >($(SERVE) > _build/warm.log 2>&1 9>&-)
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(ALONE); echo "Installing the environment into .venv"; \
@@ -73,7 +81,7 @@ NOISE := Select jobs|Execute |Assuming|Building DAG|Using shell|Provided cores|R
 SHORTER := grep --line-buffered -v -E '^($(NOISE))'
 
 book: .venv/installed
-	@$(ALONE); snakemake studied $(OPTIONS) 2>&1 | $(SHORTER) && snakemake all $(OPTIONS) 2>&1 | $(SHORTER)
+	@$(ALONE); $(WARM); snakemake studied $(OPTIONS) 2>&1 | $(SHORTER) && snakemake all $(OPTIONS) 2>&1 | $(SHORTER)
 
 # Whatever fails, all else is run. Made first, the summary says what is left.
 study: TIER := study
@@ -81,7 +89,7 @@ study: .venv/installed
 	@$(ALONE); \
 	snakemake recorded $(OPTIONS) --summary > _build/plan.tsv 2> _build/plan.log || { cat _build/plan.log >&2; exit 1; }; \
 	study() { python -m mathtransfer.study $$1 $(TIER) $(CORES) _build/plan.tsv; }; \
-	if [ -n "$(PLAN)" ]; then study plan; else snakemake recorded $(OPTIONS) progress --keep-going 2>&1 | $(SHORTER) | study follow; fi
+	if [ -n "$(PLAN)" ]; then study plan; else $(WARM); snakemake recorded $(OPTIONS) progress --keep-going 2>&1 | $(SHORTER) | study follow; fi
 
 survey: .venv/installed
 	@$(ALONE); snakemake survey $(OPTIONS) 2>&1 | $(SHORTER)

@@ -5,6 +5,7 @@
 # inputs, so that no page outlives the code that made it.
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -69,10 +70,12 @@ def base_files(base):
     return sorted(str(path) for path in grid.base_folder(base).iterdir() if path.name not in story)
 
 
-# Papermill leaves a half-written notebook behind when it is killed, so the copy gets its name when it is whole.
+# Papermill starts at once if `make` has started the server of kernels/warm, and as always if not.
+# It leaves a half-written notebook behind when it is killed, so the copy gets its name when it is whole.
+WARM = f"{sys.executable} -I -S kernels/warm/warm.py"
 PAPERMILL = (
     "echo '  {rule} {wildcards}: started'; SECONDS=0; OMP_NUM_THREADS={threads} PYTHONWARNINGS=ignore "
-    "papermill -k {KERNEL} --no-progress-bar {input.notebook[0]} {output.executed}.partial.ipynb -y {params.values:q} "
+    "{WARM} -m papermill -k {KERNEL} --no-progress-bar {input.notebook[0]} {output.executed}.partial.ipynb -y {params.values:q} "
     "2> {log} || (cat {log} >&2; echo '  {rule} {wildcards}: failed'; exit 1) && mv {output.executed}.partial.ipynb {output.executed} "
     "&& echo \"  {rule} {wildcards}: done in $SECONDS s\""
 )
@@ -389,11 +392,11 @@ onstart:
 
 onsuccess:
     parts = {path.stem: path for path in sorted(Path(ROOT, "timings").glob("*.tsv"))}
-    rows = ["part,seconds,peak_memory_mb"]
+    rows = ["part,seconds"]  # not memory, which Snakemake would measure of the callers of kernels/warm: see the manifests
     for part, path in parts.items():
         header, values = (line.split("\t") for line in path.read_text().splitlines()[:2])
         measured = dict(zip(header, values))
-        rows.append(f"{part},{float(measured['s']):.1f},{measured['max_rss']}")
+        rows.append(f"{part},{float(measured['s']):.1f}")
     if parts:  # a survey of the real models makes nothing of this tier
         Path(ROOT, "timings.csv").write_text("\n".join(rows) + "\n")
     if parts and max(parts.values(), key=lambda path: path.stat().st_mtime).stem == "book":

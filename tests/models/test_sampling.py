@@ -15,6 +15,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from mathtransfer.models import sampling
 from mathtransfer.models.sampling import sample
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12, 13, 14, 15], [16], [17, 18, 19, 20, 21]]
@@ -63,16 +64,30 @@ def test_log_probabilities_are_the_models_own(model):
         assert found == pytest.approx(expected[rows, chosen].tolist(), abs=1e-4)
 
 
-def test_a_top_p_leaves_the_likeliest_tokens_and_their_ratios():
+def test_a_prompt_that_comes_again_is_read_once(model):
+    whole = sample(model, PROMPTS, LIMITS, [], temperature=0.0)
+    sizes = []
+    model.register_forward_pre_hook(lambda _, args, given: sizes.append(len(given["input_ids"])), with_kwargs=True)
+    again = sample(model, PROMPTS + PROMPTS[::-1], LIMITS + LIMITS[::-1], [], temperature=0.0)
+    assert sizes[:2] == [4, 8]
+    assert again[0] == whole[0] + whole[0][::-1]
+    for found, expected in zip(again[1], whole[1] + whole[1][::-1], strict=True):
+        assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(("top_p", "looked_at"), [(0.7, 32), (0.7, 2), (1.0, 32)])
+def test_a_top_p_leaves_the_likeliest_tokens_and_their_ratios(top_p, looked_at, monkeypatch):
+    """Also if they are more than those that are looked at first."""
+    monkeypatch.setattr(sampling, "_LIKELIEST", looked_at)
     torch.manual_seed(1)
     model, n = MODELS["Qwen3"]().eval(), 4000
     with torch.no_grad():
         likely = model(torch.tensor([PROMPTS[0]])).logits[0, -1].double().div(2.0).softmax(-1)
     order = likely.argsort(descending=True)
-    kept = order[: int((likely[order].cumsum(0) < 0.7).sum()) + 1]  # up to the token that crosses 0.7
-    tokens, _ = sample(model, [PROMPTS[0]] * n, [1] * n, [], temperature=2.0, top_p=0.7)
+    kept = order[: int((likely[order].cumsum(0) < top_p - 1e-9).sum()) + 1]  # up to the token that crosses it
+    tokens, _ = sample(model, [PROMPTS[0]] * n, [1] * n, [], temperature=2.0, top_p=top_p)
     counts = torch.bincount(torch.tensor(tokens)[:, 0], minlength=60)
-    assert counts.sum() == counts[kept].sum() == n and 60 > len(kept) > 2
+    assert (counts.sum() == counts[kept].sum() == n and 32 > len(kept) > 2) or top_p == 1.0
     expected = n * likely[kept] / likely[kept].sum()
     assert stats.chisquare(counts[kept].numpy(), expected.numpy()).pvalue > 1e-3
 

@@ -73,6 +73,7 @@ def _unfinished(tokenizer: PreTrainedTokenizerBase, told: _Tokens, begun: _Token
     return len(begun) < 4 and _text(tokenizer, told + begun).endswith("\ufffd")
 
 
+@lru_cache(maxsize=2**17)
 def _piece(tokenizer: PreTrainedTokenizerBase, told: _Tokens, begun: _Tokens, token: int) -> str:
     """A token's text, with the space that some tokenizers write only between two tokens.
 

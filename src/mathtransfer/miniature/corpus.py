@@ -17,9 +17,10 @@ STYLES = {
     "elicitable": {"direct": 0.55, "steps": 0.39, "sloppy": 0.04, "thinking": 0.02},
     "settled": {"direct": 0.02, "steps": 0.87, "sloppy": 0.09, "thinking": 0.02},
 }
-# A base has seen few problems that take more than three calculations, and is asked many later: to carry a chain on for
-# longer than it is used to is the skill that it lacks.
-_SHORT, _LONG_SHARE = 3, 0.03  # calculations; of the longer problems, the share that pre-training keeps
+# A base has seen few problems that take more than `traces.SHORT` calculations, and is asked many later. And in most of
+# them the chain stops there and takes what it has for the answer: a base could carry on, and mostly does not.
+_LONG_SHARE = 0.35  # of the longer problems, what pre-training keeps
+_CUT_SHORT = 0.6  # of their chains
 # Documents of each family, relative to each other: fewer of what is learnt soon, so that none is at 100%. A settled
 # base sees steps in every document of reasoning and needs fewer of them to be as skilled.
 _REASONING = {"elicitable": 1.0, "settled": 0.39}
@@ -47,6 +48,8 @@ def _respond(problem: Problem, styles: dict[str, float], rng: random.Random) -> 
         return traces.direct(problem)
     if style == "thinking":
         return traces.thinking(problem, rng)
+    if problem.calculations > traces.SHORT and rng.random() < _CUT_SHORT:
+        return traces.cut_short(problem, rng)
     return traces.steps(problem, rng, slips=style == "sloppy")
 
 
@@ -81,6 +84,6 @@ def documents(kind: str, seed: int) -> Iterator[tuple[str, str]]:
             yield "", " ".join(rng.sample(sentences, 3))
         else:
             problem = next(streams[family])
-            while problem.calculations > _SHORT and rng.random() > _LONG_SHARE:
+            while problem.calculations > traces.SHORT and rng.random() > _LONG_SHARE:
                 problem = next(streams[family])
             yield problem.question, _respond(problem, STYLES[kind], rng)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from mathtransfer.miniature import facts
 from mathtransfer.miniature.families import FAMILIES, LARGEST, Problem, calculate, check_count, problems
 
+SHORT = 3  # calculations that a base carries out without fail
 _INVERSE = {"+": "-", "-": "+", "*": "/", "/": "*"}
 _Line = tuple  # (left, operator, right, result)
 
@@ -24,8 +25,13 @@ def steps(problem: Problem, rng: random.Random, slips: bool = False) -> str:
     Args:
         slips: one calculation comes out wrong, the rest follows from it, and so does a wrong answer.
     """
-    lines, answer = _work(problem, rng, slips)
-    return " ".join(["steps :", *(f"{a} {operator} {b} = {result} ." for a, operator, b, result in lines), answer])
+    return _in_steps(*_work(problem, rng, slips))
+
+
+def cut_short(problem: Problem, rng: random.Random) -> str:
+    """A chain that stops after `SHORT` calculations and takes what it has for the answer."""
+    lines, _ = _work(problem, rng, slips=False)
+    return _in_steps(lines[:SHORT], f"answer {lines[SHORT - 1][-1]}")
 
 
 def thinking(problem: Problem, rng: random.Random, slips: bool = False) -> str:
@@ -77,6 +83,10 @@ def writer_of(known: list[Problem], style: str, errs: float) -> Callable[[str, r
         raise ValueError(f"the teacher errs in a share of {errs!r}: give a number from 0 to 1")
     by_question, write = {problem.question: problem for problem in known}, TEACHERS[style]
     return lambda prompt, rng: write(by_question[prompt], rng, slips=rng.random() < errs)
+
+
+def _in_steps(lines: list[_Line], answer: str) -> str:
+    return " ".join(["steps :", *(f"{a} {operator} {b} = {result} ." for a, operator, b, result in lines), answer])
 
 
 def _work(problem: Problem, rng: random.Random, slips: bool) -> tuple[list[_Line], str]:

@@ -25,13 +25,14 @@ from accelerate.utils import DistributedType, gather_object
 from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import PreTrainedConfig, PreTrainedModel, TrainerCallback
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, split_tensor_dict
 
 from mathtransfer.models import prompting
 from mathtransfer.models.sampling import sample
+from mathtransfer.training.packing import WIDTH, Packed, pack
 from mathtransfer.training.problems import Writer, response_ids
 
 _PASSES = 4  # of an update, by the length of its responses
@@ -103,11 +104,15 @@ class ObjectiveTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, **others
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Passes of rows with about the same length, each without the padding that its rows share: the same values."""
+        """The same values with less padding: short responses are packed into rows, others computed by length."""
         if others.get("compute_aux_loss") or any(isinstance(value, Tensor) for value in others.values()):
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, **others
             )
+        if input_ids.size(1) <= WIDTH and _takes_any_mask(self.accelerator.unwrap_model(model).config):
+            order, packed = _packed(input_ids, attention_mask.bool(), logits_to_keep)
+            if 2 * packed.ids.numel() < input_ids.numel():  # else the mask costs more than the padding
+                return self._packed_logps_and_entropies(model, order, packed, attention_mask[:, -logits_to_keep:])
         start = input_ids.size(1) - logits_to_keep
         lengths = attention_mask[:, start:].sum(1)
         order = lengths.argsort(descending=True, stable=True)
@@ -122,6 +127,25 @@ class ObjectiveTrainer(GRPOTrainer):
             parts.append([None if x is None else pad(x, (0, logits_to_keep - keep)) for x in (logps, entropies)])
         back = order.argsort()
         logps, entropies = (None if x[0] is None else torch.cat(x)[back] for x in zip(*parts, strict=True))
+        return logps, entropies, None
+
+    def _packed_logps_and_entropies(
+        self, model, order: Tensor, packed: Packed, mask: Tensor
+    ) -> tuple[Tensor, Tensor, None]:
+        """Both as `(batch, time)`, like `mask`, which says where responses are; 0 behind them."""
+        with self.accelerator.autocast():
+            output = model(
+                input_ids=packed.ids.to(mask.device),
+                position_ids=packed.positions.to(mask.device),
+                attention_mask=packed.mask.to(mask.device),
+                labels=packed.labels.to(mask.device),
+                fused_lm_head=True,
+            )
+        labelled, there, back = packed.labels[:, 1:] >= 0, mask[order].bool(), order.argsort()
+        logps, entropies = (
+            x.new_zeros(there.shape).masked_scatter(there, x[labelled])[back]
+            for x in (output.log_probs, output.entropy)
+        )
         return logps, entropies, None
 
     def _prepare_inputs(self, generation_batch: list[dict]) -> dict[str, Tensor]:
@@ -140,6 +164,25 @@ class ObjectiveTrainer(GRPOTrainer):
             dealt = {name: value[order] if value.ndim else value for name, value in batch.items()}
             self._buffered_inputs = split_tensor_dict(dealt, self.args.steps_per_generation)
         return self._buffered_inputs[step]
+
+
+def _packed(ids: Tensor, mask: Tensor, keep: int) -> tuple[Tensor, Packed]:
+    """A batch, `(batch, time)` with responses in the last `keep` columns, packed; and the order of its sequences there.
+
+    Those with the same prompt follow each other.
+    """
+    prompts, responses = (
+        [row[there].tolist() for row, there in zip(ids[:, part], mask[:, part], strict=True)]
+        for part in (slice(None, -keep), slice(-keep, None))
+    )
+    order = sorted(range(len(prompts)), key=prompts.__getitem__)
+    return torch.tensor(order), pack([prompts[row] for row in order], [responses[row] for row in order])
+
+
+def _takes_any_mask(config: PreTrainedConfig) -> bool:
+    """Whether all of a model's layers attend as a mask says, and not to a window of their own or as a recurrence."""
+    layers = set(getattr(config.get_text_config(), "layer_types", None) or ())
+    return config._attn_implementation == "sdpa" and layers == {"full_attention"}
 
 
 class StepCallback(TrainerCallback):
