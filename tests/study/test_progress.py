@@ -44,7 +44,7 @@ def test_a_plan_without_any_duration_says_so(small):
     assert said.startswith("3 of 13 runs are left: 2 train, 1 evaluate\n")
     assert re.search(r"^RL +2 +2$", said, flags=re.MULTILINE), said
     assert "Time: unknown, since no run has finished yet and there is no record of durations" in said
-    assert "Disk: about 2 MB, without evaluate, of which none has finished yet; 12 MB more while 2 runs train" in said
+    assert "Disk: about 2 MB, without evaluate: none has finished yet; 12 MB more while 2 runs train" in said
 
 
 def test_a_plan_goes_by_finished_runs_of_the_same_setting_then_by_the_record_then_by_the_kind(small):
@@ -56,7 +56,7 @@ def test_a_plan_goes_by_finished_runs_of_the_same_setting_then_by_the_record_the
     (root / "record" / "runs.csv").write_text("\n".join([*rows, "RL,3,1,,,", '"SFT, own",30,600,,,']) + "\n")
     left = [("train", name) for name in of.cells]
     assert "Time: about 4 min 0 s on 1 cores\n" in progress.plan(of, root, left, cores=1)  # 90 + 90 + 3 * 600 / 30
-    assert "Time: about 1 min 15 s on 2 cores, without evaluate, of" in progress.plan(
+    assert "Time: about 1 min 15 s on 2 cores, without evaluate: none" in progress.plan(
         of, root, [RUNS[1], ("train", "SFT-own--settled-0--0--learning_rate=0.2"), RUNS[2]], cores=2
     )
 

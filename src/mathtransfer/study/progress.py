@@ -89,7 +89,7 @@ def plan(tier: Tier, root: Path, left: list[_Run], cores: int) -> str:
     if len(unknown) == len(kinds):
         lines.append("Time: unknown, since no run has finished yet and there is no record of durations")
     else:
-        without = f", without {' and '.join(unknown)}, of which none has finished yet" if unknown else ""
+        without = f", without {', '.join(unknown)}: none has finished yet" if unknown else ""
         lines.append(f"Time: about {_spoken(known)} on {cores} cores{without}")
     lines.append(f"Disk: {_disk(tier, root, kinds, cores)}")
     return "\n".join(lines)
@@ -127,7 +127,7 @@ def _end(durations: _Durations, waiting: set[_Run], running: dict[_Run, datetime
             seconds += max(0.0, expected - (now - running.get(run, now)).total_seconds())
     end = now + timedelta(seconds=seconds / cores)
     day = "" if end.date() == now.date() else f"{end:%A} "
-    without = f", not counting {' and '.join(sorted(unknown))}" if unknown else ""
+    without = f", not counting {', '.join(sorted(unknown))}" if unknown else ""
     return f"end about {day}{end:%H:%M}{without}"
 
 
@@ -143,7 +143,7 @@ def _disk(tier: Tier, root: Path, kinds: Counter, cores: int) -> str:
             sizes[kind] = sum(files) / len(folders)
     total = sum(sizes.get(kind, 0) * number for kind, number in kinds.items())
     unknown = [kind for kind in kinds if kind not in sizes]
-    without = f", without {' and '.join(unknown)}, of which none has finished yet" if unknown else ""
+    without = f", without {', '.join(unknown)}: none has finished yet" if unknown else ""
     more = _RESUME * weights * cores
     return f"about {total / 1e6:,.0f} MB{without}; {more / 1e6:,.0f} MB more while {cores} runs train"
 
