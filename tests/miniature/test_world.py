@@ -170,13 +170,27 @@ def test_no_style_belongs_to_a_group(kind):
         assert pooled > 0 and abs(counts[0][0] / counts[0][1] - counts[1][0] / counts[1][1]) < 5 * error
 
 
-def test_bases_have_seen_few_long_chains_and_are_asked_many():
-    written = [response for _, response in itertools.islice(corpus.documents("settled", 0), 20_000)]
-    steps = Counter(text.count(" . ") for text in written if text.startswith("steps"))
-    long = sum(steps[n] for n in range(4, 7)) / steps.total()
+def test_bases_have_seen_fewer_long_chains_than_they_are_asked_for_and_mostly_unfinished_ones():
+    long = {p.question: p for name in REASONING for p in distinct_problems(name, "pretrain", 3000, seed=0)}
+    long = {question: p for question, p in long.items() if p.calculations > traces.SHORT}
+    documents = list(itertools.islice(corpus.documents("settled", 0), 20_000))
     asked = [p.calculations for name in REASONING for p in distinct_problems(name, "evaluation", 500, seed=0)]
-    assert set(steps) == set(asked) == {2, 3, 4, 5, 6}
-    assert 0.01 < long < 0.08 and 0.45 < sum(n > 3 for n in asked) / len(asked) < 0.75
+    assert set(asked) == {2, 3, 4, 5, 6}
+    of_long = [(long[prompt], response) for prompt, response in documents if prompt in long]
+    known = {p.question for name in REASONING for p in distinct_problems(name, "pretrain", 3000, seed=0)}
+    seen = sum(prompt in known for prompt, _ in documents)
+    assert len(of_long) / seen < sum(n > traces.SHORT for n in asked) / len(asked) - 0.1
+    in_steps = [(p, response) for p, response in of_long if response.startswith("steps")]
+    cut = [response for p, response in in_steps if response.count(" . ") == traces.SHORT]
+    assert len(cut) / len(in_steps) == pytest.approx(corpus._CUT_SHORT, abs=0.06)
+    for p, response in in_steps[:200]:
+        if response in cut:
+            *_, last = re.findall(r"= (\S+) \.", response)
+            assert response.endswith(f"answer {last}") and response.split(" answer ")[0] in traces.steps(
+                p, random.Random(0)
+            )
+        else:
+            assert response.count(" . ") == p.calculations
 
 
 def test_near_families_share_operations_with_mathematics_and_far_ones_none():
