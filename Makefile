@@ -2,6 +2,8 @@
 # make book TIER=x   the same at another size (config/tiers.yaml); CORES=n runs n notebooks side by side
 #                    KERNEL=name runs the notebooks in another Jupyter kernel
 #                    DATA_ROOT=folder names the released generations and benchmarks, DOWNLOAD=True fetches them there
+# make study         run the whole study (config/study.yaml) and record it in results/study; it goes on where it was stopped
+#                    PLAN=1 says what would run, how long it takes on CORES=n cores, and how much disk it needs
 # make survey        evaluate real models on the paper's twelve benchmarks with vLLM, for the chapter that compares them:
 #                    MODELS="Qwen3-14B-Base;UniReason-Qwen3-14B (RL)" as config/models.yaml names them; SETTINGS=x.yaml
 #                    for parameters of notebooks/runs/evaluate.ipynb that shall differ
@@ -21,6 +23,7 @@ DOWNLOAD ?= False
 MODELS ?=
 SETTINGS ?=
 KERNEL ?= warm
+PLAN ?=
 BIN := .venv/bin
 BASE := src/mathtransfer/miniature/base
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -35,7 +38,7 @@ export MATHTRANSFER_WARM := $(CURDIR)/_build/warm
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: book survey test bench base vllm-cpu kernel lab clean
+.PHONY: book study survey test bench base vllm-cpu kernel lab clean
 .DEFAULT_GOAL := book
 
 # uv does not read pip's configuration, so it is told what the environment says to pip; if it fails all the same, as with a
@@ -73,12 +76,20 @@ WARM := exec 8> >($(SERVE) > _build/warm.log 2>&1 9>&-)
 	@touch $@
 
 # Snakemake's lock is not used: a killed run would leave it behind. What a killed run left half-written is made again.
-OPTIONS := --cores $(CORES) --config tier=$(TIER) data_root=$(DATA_ROOT) download=$(DOWNLOAD) kernel=$(KERNEL) models="$(MODELS)" settings="$(SETTINGS)" --nolock --rerun-incomplete --quiet host reason rules
+OPTIONS = --cores $(CORES) --config tier=$(TIER) data_root=$(DATA_ROOT) download=$(DOWNLOAD) kernel=$(KERNEL) models="$(MODELS)" settings="$(SETTINGS)" --nolock --rerun-incomplete --quiet host reason rules
 NOISE := Select jobs|Execute |Assuming|Building DAG|Using shell|Provided cores|Rules claiming|Finished jobid|\[|$$
 SHORTER := grep --line-buffered -v -E '^($(NOISE))'
 
 book: .venv/installed
 	@$(ALONE); $(WARM); snakemake studied $(OPTIONS) 2>&1 | $(SHORTER) && snakemake all $(OPTIONS) 2>&1 | $(SHORTER)
+
+# Whatever fails, all else is run. Made first, the summary says what is left.
+study: TIER := study
+study: .venv/installed
+	@$(ALONE); \
+	snakemake recorded $(OPTIONS) --summary > _build/plan.tsv 2> _build/plan.log || { cat _build/plan.log >&2; exit 1; }; \
+	study() { python -m mathtransfer.study $$1 $(TIER) $(CORES) _build/plan.tsv; }; \
+	if [ -n "$(PLAN)" ]; then study plan; else $(WARM); snakemake recorded $(OPTIONS) progress --keep-going 2>&1 | $(SHORTER) | study follow; fi
 
 survey: .venv/installed
 	@$(ALONE); snakemake survey $(OPTIONS) 2>&1 | $(SHORTER)

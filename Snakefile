@@ -1,7 +1,8 @@
 # Who runs before whom: one rule for each kind of run notebook, one for the chapters, one for the book.
 #
-# A tier (config/tiers.yaml) gives the parameters: `snakemake --config tier=smoke`. Every rule has its notebook and the
-# package files that this notebook imports among its inputs, so that no page outlives the code that made it.
+# The cells of the study (config/study.yaml) that a tier runs, and its sizes, come from the tier (config/tiers.yaml):
+# `snakemake --config tier=smoke`. Every rule has its notebook and the package files that this notebook imports among its
+# inputs, so that no page outlives the code that made it.
 
 import json
 import sys
@@ -12,35 +13,28 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from mathtransfer import runs
+from mathtransfer.claims import fresh
 from mathtransfer.paper import survey
+from mathtransfer.study import grid, record
 
-TIERS = yaml.safe_load(Path("config/tiers.yaml").read_text())
-TIER = config.get("tier", "mini")
-if TIER not in TIERS:
-    raise WorkflowError(f"unknown tier {TIER!r}: expected one of {', '.join(TIERS)}")
-SIZE = TIERS[TIER]
+try:
+    STUDY = grid.read_tier(config.get("tier", "mini"))
+except ValueError as error:
+    raise WorkflowError(str(error)) from None
+TIER, CELLS, SIZES = STUDY.name, STUDY.cells, STUDY.sizes
 KERNEL = config.get("kernel", "python3")
 ROOT = f"_build/{TIER}"
 EXECUTED, EVIDENCE = f"{ROOT}/executed", f"{ROOT}/evidence"
 TASK_FILES = (".yaml", ".jsonl", ".py")
 FULL = "_build/full"  # evaluations of the real models, whatever the tier
 
-# Training runs by name: setting and seed.
-TRAINED = {
-    f"{setting}--{seed}".replace(" ", "-"): (setting, seed)
-    for setting in SIZE["train"]
-    if setting != "common"
-    for seed in SIZE["seeds"]
-}
-BASE = SIZE["base"]
-BASE_FILES = sorted(map(str, (runs.PACKAGE / "miniature" / "base").glob("*"))) if BASE == "miniature" else []
-# The page of a kind of run shows the run of this name; rejection sampling is shown with the base as its own teacher.
-EXAMPLE = max(TRAINED)
-SHOWN = {kind: EXAMPLE for kind in ("train", "evaluate", "latent_drift", "token_drift", "report")} | {"rejection": "base"}
+# The page of a kind of run shows the run of this name; rejection sampling is shown with a base as its own teacher.
+EXAMPLE = max(CELLS)
+SHOWN = {kind: EXAMPLE for kind in ("train", *grid.MEASURED, "report")} | {"rejection": CELLS[EXAMPLE].base}
 RUN_PAGES = {f"notebooks/runs/{kind}": f"{EXECUTED}/runs/{kind}--{run}.ipynb" for kind, run in SHOWN.items()}
 
 
-def manifests(kind, names=TRAINED, root=ROOT):
+def manifests(kind, names, root=ROOT):
     return [f"{root}/runs/{kind}/{name}/manifest.json" for name in names]
 
 
@@ -61,8 +55,19 @@ def touched(name):
     return Path(f"notebooks/{name}.ipynb").stat().st_mtime_ns
 
 
-def model_folder(name):
-    return BASE if name == "base" else f"{ROOT}/runs/train/{name}/checkpoint"
+def base_of(run):
+    """The base behind a run, which may be the base's own evaluation, as the run notebooks name it."""
+    return f"miniature/{CELLS[run].base if run in CELLS else run}"
+
+
+def model_of(run):
+    return f"{ROOT}/runs/train/{run}/checkpoint" if run in CELLS else base_of(run)
+
+
+def base_files(base):
+    """What a base's model is made of, which the story of its pre-training is not."""
+    story = ("log.csv", "manifest.json")
+    return sorted(str(path) for path in grid.base_folder(base).iterdir() if path.name not in story)
 
 
 # Papermill starts at once if `make` has started the server of kernels/warm, and as always if not.
@@ -71,14 +76,14 @@ WARM = f"{sys.executable} -I -S kernels/warm/warm.py"
 PAPERMILL = (
     "echo '  {rule} {wildcards}: started'; SECONDS=0; OMP_NUM_THREADS={threads} PYTHONWARNINGS=ignore "
     "{WARM} -m papermill -k {KERNEL} --no-progress-bar {input.notebook[0]} {output.executed}.partial.ipynb -y {params.values:q} "
-    "2> {log} || (cat {log} >&2; exit 1) && mv {output.executed}.partial.ipynb {output.executed} "
+    "2> {log} || (cat {log} >&2; echo '  {rule} {wildcards}: failed'; exit 1) && mv {output.executed}.partial.ipynb {output.executed} "
     "&& echo \"  {rule} {wildcards}: done in $SECONDS s\""
 )
 
 
 rule all:
     input:
-        f"{SIZE['html']}/index.html",
+        f"{STUDY.html}/index.html",
 
 
 # The chapters that look at models and tables; the other two join what these find.
@@ -113,7 +118,7 @@ RELEASED = [str(path) for path in sorted(Path(DATA_ROOT).glob("*/*")) if path.su
 RECORDED = "results/released_generations.csv"
 
 # Evaluations of the real models: recorded ones, and those that were run here.
-SUITE, SUITE_PAPER = suite(SIZE["evaluate"]["suite"]), suite("paper")
+SUITE, SUITE_PAPER = suite(SIZES["evaluate"]["suite"]), suite("paper")
 SURVEYED = ["results/survey", f"{FULL}/runs/evaluate"]
 SURVEY_RUNS = [f"{run}/manifest.json" for folder in SURVEYED for run in runs.finished(folder)]
 MODELS = "config/models.yaml"
@@ -133,16 +138,30 @@ rule survey:
 
 def trained(run):
     """What an evaluation or a report reads of a model: the base's files, or the manifest of its training."""
-    return BASE_FILES if run == "base" else manifests("train", [run])
+    return manifests("train", [run]) if run in CELLS else base_files(run)
+
+
+def training_needs(run):
+    teacher = CELLS[run].taught_by
+    return base_files(CELLS[run].base) + (manifests("train", [teacher]) if teacher else [])
+
+
+def training_values(run):
+    """The cell's parameters; a teacher that is a model goes by its folder or, if it is the base, by the base's name."""
+    cell, own = CELLS[run], {"model": base_of(run), "label": CELLS[run].setting, "seed": CELLS[run].seed}
+    if cell.parameters.get("teacher") == "base":
+        own["teacher"] = base_of(run)
+    if cell.taught_by:
+        own["teacher"] = model_of(cell.taught_by)
+    return cell.parameters | own
 
 
 def drift_values(kind, run):
-    common = {"model": model_folder(run), "base": BASE, "evaluation": f"{ROOT}/runs/evaluate/{run}", "tier": TIER}
-    return common | SIZE[kind]
+    common = {"model": model_of(run), "base": base_of(run), "evaluation": f"{ROOT}/runs/evaluate/{run}", "tier": TIER}
+    return common | SIZES[kind]
 
 
 # Rule: the study's folder, the notebook, and, of the run's name, what it reads and its parameters besides `out`.
-# Rules that come first here are started first: if the long ones end early, all cores end together.
 RUN_RULES = {
     "survey_model": (
         FULL,
@@ -150,23 +169,12 @@ RUN_RULES = {
         lambda run: SUITE_PAPER,
         lambda run: survey.evaluation(KNOWN[run], survey.read_models(MODELS)) | DIFFERENT,
     ),
-    "train": (
-        ROOT,
-        "train",
-        lambda run: BASE_FILES,
-        lambda run: {
-            "model": BASE,
-            "setting": TRAINED[run][0],
-            "seed": TRAINED[run][1],
-            **SIZE["train"]["common"],
-            **SIZE["train"][TRAINED[run][0]],
-        },
-    ),
+    "train": (ROOT, "train", training_needs, training_values),
     "evaluate": (
         ROOT,
         "evaluate",
         lambda run: [*SUITE, *trained(run)],
-        lambda run: {"model": model_folder(run), "base": BASE, "tier": TIER, **SIZE["evaluate"]},
+        lambda run: {"model": model_of(run), "base": base_of(run), "tier": TIER, **SIZES["evaluate"]},
     ),
     "latent_drift": (
         ROOT,
@@ -178,20 +186,20 @@ RUN_RULES = {
         ROOT,
         "token_drift",
         lambda run: manifests("evaluate", [run]),
-        lambda run: {**drift_values("token_drift", run), "seed": TRAINED[run][1]},  # seeds shall not share random numbers
+        lambda run: {**drift_values("token_drift", run), "seed": CELLS[run].seed},  # seeds shall not share random numbers
     ),
     "report": (
         ROOT,
         "report",
         lambda run: [*SUITE, *trained(run)],
         lambda run: {
-            "base": BASE,
-            "tuned": model_folder(run),
-            "suite": SIZE["evaluate"]["suite"],
-            **SIZE["report"],
+            "base": base_of(run),
+            "tuned": model_of(run),
+            "suite": SIZES["evaluate"]["suite"],
+            **SIZES["report"],
         },
     ),
-    "rejection": (ROOT, "rejection", trained, lambda run: {"model": model_folder(run), **SIZE["rejection"]}),
+    "rejection": (ROOT, "rejection", trained, lambda run: {"model": model_of(run), **SIZES["rejection"]}),
 }
 
 
@@ -199,7 +207,12 @@ def values_of(kind, root, values):
     return lambda wildcards: json.dumps({**values(wildcards.run), "out": f"{root}/runs/{kind}/{wildcards.run}"})
 
 
-for urgency, (name, (root, kind, needs, values)) in enumerate(reversed(RUN_RULES.items()), start=1):
+# A few cells start with what takes longest, training, so that all cores end together. Of many, a cell that is trained is
+# measured before the next one starts: a study that is stopped has whole cells, and soon knows how long each kind of run takes.
+MANY = 20
+URGENCY = list(RUN_RULES) if len(CELLS) > MANY else list(reversed(RUN_RULES))
+
+for name, (root, kind, needs, values) in RUN_RULES.items():
 
     rule:
         name:
@@ -213,7 +226,7 @@ for urgency, (name, (root, kind, needs, values)) in enumerate(reversed(RUN_RULES
         params:
             touched=touched(f"runs/{kind}"),
             values=values_of(kind, root, values),
-        priority: urgency
+        priority: URGENCY.index(name) + 1
         log:
             f"{root}/logs/{kind}--{{run}}.log",
         benchmark:
@@ -221,6 +234,49 @@ for urgency, (name, (root, kind, needs, values)) in enumerate(reversed(RUN_RULES
         shell:
             PAPERMILL
 
+
+# The record of this tier's runs, and the recorded study, which a fresh clone has and `make study` makes anew.
+FRESH = [f"{STUDY.record}/{name}" for name in record.FILES]
+ALL_RUNS = [path for kind, names in STUDY.runs.items() for path in manifests(kind, names)]
+
+
+rule recorded:
+    input:
+        runs=ALL_RUNS,
+        code=["src/mathtransfer/study/grid.py", "src/mathtransfer/study/record.py"],
+    output:
+        FRESH,
+    params:
+        # Called otherwise, or of other code, the same runs have another record.
+        cells=json.dumps([[name, cell.setting, cell.changes] for name, cell in CELLS.items()]),
+        varying=STUDY.varying,
+    run:
+        sources = {kind: notebook(f"runs/{kind}") for kind in STUDY.runs}
+        record.write_record(STUDY, ROOT, sources | {"evaluate": [*sources["evaluate"], *SUITE]})
+
+
+RECORDS = sorted({*FRESH, *(str(path) for path in map(Path("results/study").joinpath, record.FILES) if path.is_file())})
+COMPARED = f"{ROOT}/fresh.csv"
+
+
+# Every chapter that shows both records says the same of how they agree.
+rule compared:
+    input:
+        records=RECORDS,
+        code=["src/mathtransfer/claims/fresh.py", "src/mathtransfer/study/record.py"],
+    output:
+        COMPARED,
+    run:
+        recorded = record.read_record("results/study") if Path("results/study/runs.csv").is_file() else None
+        found = fresh.compare(record.read_record(STUDY.record), recorded)
+        found.to_csv(COMPARED, index=False)
+        counted = ", ".join(f"{number} {verdict}" for verdict, number in found["verdict"].value_counts().items())
+        print(f"  fresh runs beside the record: {counted}")
+
+
+READS = [*RECORDS, COMPARED]
+# What the bases scored before any post-training, and how each was made.
+WORLD = [str(path) for path in sorted((runs.PACKAGE / "miniature").rglob("*")) if path.suffix in (".csv", ".json")]
 
 # Chapter: what it reads, the tables it writes beside its page, and its parameters besides `study`.
 CHAPTERS = {
@@ -234,18 +290,19 @@ CHAPTERS = {
     ),
     "known_problems": ([RECORDED], [], {"recorded": RECORDED}),
     "miniature_world": (
-        ["src/mathtransfer/miniature/base_candidates.csv", *manifests("evaluate", ["base"])],
+        ["config/study.yaml", *WORLD],
         [],
         {},
     ),
     "controlled_study": (
-        [*manifests("evaluate", ["base", *TRAINED]), *manifests("train"), f"{ROOT}/elicitation.csv"],
+        [*READS, f"{ROOT}/elicitation.csv"],
         [f"{ROOT}/scores.csv", f"{EVIDENCE}/controlled_study.csv"],
         {},
     ),
-    "elicitation_or_skill": (manifests("evaluate", ["base", *TRAINED]), [f"{ROOT}/elicitation.csv"], {}),
-    "latent_drift": (manifests("latent_drift"), [f"{EVIDENCE}/latent_drift.csv"], {}),
-    "token_drift": (manifests("token_drift"), [f"{EVIDENCE}/token_drift.csv"], {}),
+    "elicitation_or_skill": (READS, [f"{ROOT}/elicitation.csv"], {}),
+    # These two also show what a record leaves out, layers and single tokens, of the fresh runs.
+    "latent_drift": ([*READS, *manifests("latent_drift", CELLS)], [f"{EVIDENCE}/latent_drift.csv"], {}),
+    "token_drift": ([*READS, *manifests("token_drift", CELLS)], [f"{EVIDENCE}/token_drift.csv"], {}),
     "paper_suite": (SUITE_PAPER, [], {}),
     "survey": (
         [MODELS, *SURVEY_RUNS],
@@ -267,13 +324,12 @@ CHAPTERS["ledger"] = (
     [f"{ROOT}/ledger.csv"],
     {},
 )
-EVALUATED = [*manifests("evaluate", ["base", *TRAINED]), *manifests("train")]
-CHAPTERS["how_we_judge"] = (
-    [RECORDED, f"{ROOT}/ledger.csv", *EVALUATED, *manifests("latent_drift"), *manifests("token_drift")],
+CHAPTERS["how_we_judge"] = ([RECORDED, f"{ROOT}/ledger.csv", *READS], [], {"recorded": RECORDED})
+CHAPTERS["introduction"] = (
+    [*READS, *(f"{ROOT}/{name}.csv" for name in ("ledger", "scores", "elicitation"))],
     [],
-    {"recorded": RECORDED},
+    {},
 )
-CHAPTERS["introduction"] = ([f"{ROOT}/{name}.csv" for name in ("ledger", "scores", "elicitation")], [], {})
 
 for chapter, (needs, makes, own) in CHAPTERS.items():
 
@@ -309,10 +365,10 @@ rule book:
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and path.suffix != ".pyc"],
         configuration=["_config.yml", "_toc.yml"],
     output:
-        f"{SIZE['html']}/index.html",
+        f"{STUDY.html}/index.html",
     params:
         executed=json.dumps(PAGES),
-        html=SIZE["html"],
+        html=STUDY.html,
     log:
         f"{ROOT}/logs/book.log",
     benchmark:
@@ -323,23 +379,12 @@ rule book:
         "|| (cat {log} >&2; exit 1) && echo \"  book: done in $SECONDS s\""
 
 
-# The study's chapters read every run of a kind, and the ledger all evidence.
-MADE = {Path(path) for needs, makes, _ in CHAPTERS.values() for path in [*needs, *makes] if path.startswith(f"{ROOT}/")}
-
-
-def left_over():
-    """Finished runs and evidence that no rule makes any more, as of a seed that has left the tier."""
-    kinds = {path.parent.parent for path in MADE if path.name == "manifest.json"}
-    finished = [path for kind in kinds for path in kind.glob("*/manifest.json")]
-    finished = [path for path in finished if path.parent.suffix not in (".partial", ".replaced")]
-    runs_left = [path.parent for path in finished if path not in MADE]
-    return [*runs_left, *(path for path in Path(EVIDENCE).glob("*.csv") if path not in MADE)]
-
-
-# They shall not enter pages and verdicts; they may have taken hours, so they are moved and not deleted.
+# The ledger joins all evidence that there is; what no rule makes any more, as of a chapter that is gone, shall not enter
+# verdicts. It is moved and not deleted. Runs stay where they are: the record reads those of the tier's cells alone.
 onstart:
-    for path in left_over():
-        aside = Path(ROOT, "set_aside", time.strftime("%Y-%m-%dT%H-%M-%S"), path.relative_to(ROOT))
+    made = {Path(path) for _, makes, _ in CHAPTERS.values() for path in makes}
+    for path in sorted(set(Path(EVIDENCE).glob("*.csv")) - made):
+        aside = Path(ROOT, "set_aside", time.strftime("%Y-%m-%dT%H-%M-%S"), path.name)
         aside.parent.mkdir(parents=True, exist_ok=True)
         path.rename(aside)
         print(f"  {path} is of no rule of this tier: moved to {aside}")
@@ -356,4 +401,4 @@ onsuccess:
         Path(ROOT, "timings.csv").write_text("\n".join(rows) + "\n")
     if parts and max(parts.values(), key=lambda path: path.stat().st_mtime).stem == "book":
         print("\n".join(row.replace(",", "  ") for row in rows))
-        print(f"The book: {SIZE['html']}/index.html")
+        print(f"The book: {STUDY.html}/index.html")

@@ -62,6 +62,7 @@ def copy_repository(folder: Path) -> Path:
 
 # In the environment that the tests run in.
 MAKE_BOOK = ["make", "--no-print-directory", "-o", ".venv/installed", "book", "TIER=smoke"]
+MAKE_STUDY = ["study" if word == "book" else word for word in MAKE_BOOK]
 
 
 def papermill(notebook: str, copy: Path, kernel: str = "python3", **parameters) -> list[str]:
@@ -86,12 +87,20 @@ def kill_once(command: list[str], ready: Callable[[], bool], folder: Path = ROOT
 
 
 @pytest.fixture(scope="session")
-def repository(tmp_path_factory) -> Path:
-    """A copy of the repository with the whole study at the smoke tier and its book, warnings as errors."""
+def studied(tmp_path_factory) -> Path:
+    """A copy of the repository with all runs of the smoke tier and their record."""
     folder = copy_repository(tmp_path_factory.mktemp("repository"))
-    done = run(MAKE_BOOK, folder)
+    done = run(MAKE_STUDY, folder)
     assert done.returncode == 0, done.stdout[-4000:]
     return folder
+
+
+@pytest.fixture(scope="session")
+def repository(studied) -> Path:
+    """The same copy with the book of these runs, warnings as errors."""
+    done = run(MAKE_BOOK, studied)
+    assert done.returncode == 0, done.stdout[-4000:]
+    return studied
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ without a network. All of it is in one file, so that one test process builds the
 """
 
 import os
+import random
 import re
 import shutil
 import time
@@ -14,14 +15,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import MAKE_BOOK, copy_repository, kill_once, papermill, run
+from conftest import MAKE_BOOK, MAKE_STUDY, copy_repository, kill_once, papermill, run
 
 from mathtransfer import runs
-from mathtransfer.claims import criteria, elicitation
+from mathtransfer.claims import criteria, fresh
 from mathtransfer.claims.ledger import _COLUMNS
 from mathtransfer.pages.explorer import index_with
 from mathtransfer.paper import reported
+from mathtransfer.study import grid, record
 
+RECORD = "_build/smoke/record"
 pytestmark = pytest.mark.slow
 
 
@@ -31,6 +34,68 @@ def planned(repository: Path) -> set[str]:
     done = run(["snakemake", "--nolock", "--config", "tier=smoke", f"data_root={data_root}", "--dry-run"], repository)
     assert done.returncode == 0, done.stderr
     return set(re.findall(r"^rule (\w+):", done.stdout + done.stderr, flags=re.MULTILINE)) - {"all"}
+
+
+def test_the_record_has_every_run_of_the_tier_and_every_question(studied):
+    tier, found = grid.read_tier("smoke", studied), record.read_record(studied / RECORD)
+    assert sorted(found.runs["run"]) == sorted(tier.runs["evaluate"]) and len(tier.bases) == 2
+    a_run = {"answers": 12 * 8, "formats": 12 * 4 * 3, "scores": 12 * 4}
+    for name, rows in a_run.items():
+        counted = getattr(found, name).groupby("run", observed=True).size()
+        assert counted.to_dict() == dict.fromkeys(found.runs["run"], rows), name
+    trained = found.runs[found.runs["seed"] >= 0]
+    assert set(found.shifts["run"]) == set(found.training["run"]) == set(trained["run"]) == set(tier.cells)
+    shifts = found.shifts.query("metric != 'shift_evenness'")  # which needs longer responses
+    assert shifts.groupby(["run", "metric"], observed=True)["benchmark"].nunique().eq(12).all()
+    measured = [f"{part}_{what}" for part in ("train", *grid.MEASURED) for what in ("seconds", "memory_mb")]
+    assert (trained[measured] > 0).all(axis=None)
+    assert trained["base_fingerprint"].nunique() == 2 and trained["train_code"].nunique() == 1
+    given = pd.read_parquet(studied / "_build/smoke/runs/evaluate/settled-0/formats.parquet")
+    assert all(row.completion.startswith(row.begins) for row in given.itertuples())
+
+
+def test_a_finished_study_plans_nothing_and_a_changed_file_what_depends_on_it(studied):
+    plan = [*MAKE_STUDY, "PLAN=1"]
+    done = run(plan, studied)
+    assert (done.returncode, done.stdout) == (0, "All 18 runs are finished\n"), done.stdout + done.stderr
+    file = studied / "src" / "mathtransfer" / "drift" / "tokens.py"
+    text = file.read_text()
+    file.write_text(text + "\n# changed\n")
+    changed = run(plan, studied).stdout
+    file.write_text(text)
+    assert changed.startswith("4 of 18 runs are left: 4 token_drift\n") and "Time: about " in changed, changed
+
+
+def test_a_study_that_is_killed_at_any_moment_and_begun_again_has_the_same_record(studied, tmp_path):
+    """One cell of the slice, another one every time, in a copy that has no other."""
+    whole, folder = record.read_record(studied / RECORD), copy_repository(tmp_path / "copy")
+    cell = random.choice(list(grid.read_tier("smoke", studied).cells.values()))
+    tiers = yaml.safe_load((folder / "config" / "tiers.yaml").read_text())
+    tiers["smoke"]["cells"] = [{"settings": [cell.setting], "bases": [cell.base], "seeds": [cell.seed]}]
+    (folder / "config" / "tiers.yaml").write_text(yaml.safe_dump(tiers))
+    for seconds in (random.uniform(3, 15) for _ in range(3)):
+        moment = time.monotonic() + seconds
+        kill_once(MAKE_STUDY, lambda moment=moment: time.monotonic() > moment, folder)
+    done = run(MAKE_STUDY, folder)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert re.search(rf" {cell.name}: done in .*; \d done, \d running, \d left; end about ", done.stdout), done.stdout
+    found = fresh.compare(record.read_record(folder / RECORD), whole)
+    assert found[["run", "verdict"]].to_numpy().tolist() == [
+        [run_, "the same bit for bit"] for run_ in sorted([cell.base, cell.name])
+    ], found.to_dict("records")
+    assert found[["same_code", "same_versions"]].all(axis=None)
+    for rest in (f"*{runs._PARTIAL}", f"*{runs._REPLACED}", runs.RESUME, "resumed"):
+        assert not list((folder / "_build" / "smoke" / "runs").rglob(rest))
+
+
+def test_a_record_is_of_the_tiers_cells_whatever_else_was_run(studied):
+    before = {name: (studied / RECORD / name).read_bytes() for name in record.FILES}
+    own = studied / "_build/smoke/runs/token_drift"
+    shutil.copytree(own / "on-policy-RL--settled-0--0", own / "on-policy-RL--settled-0--7")
+    (studied / RECORD / "shifts.parquet").unlink()
+    assert run(MAKE_STUDY, studied).returncode == 0
+    shutil.rmtree(own / "on-policy-RL--settled-0--7")
+    assert {name: (studied / RECORD / name).read_bytes() for name in record.FILES} == before
 
 
 def test_the_study_is_whole(smoke_study):
@@ -45,9 +110,9 @@ def test_the_study_is_whole(smoke_study):
     assert set(ledger.query("layer == 'miniature'")["claim"]) - {"T4"} == asked
     answered = {claim for claim, own in criteria.claims().items() if "published" in own.layers}
     assert set(ledger.query("layer == 'published'")["claim"]) == answered
-    formats = pd.read_parquet(smoke_study / "runs" / "evaluate" / "base" / "formats.parquet")
-    assert formats.groupby("begins").size().to_dict() == dict.fromkeys(elicitation.FORMATS.values(), 12 * 8)
-    assert all(row.completion.startswith(row.begins) for row in formats.itertuples())
+    beside = pd.read_csv(smoke_study / "fresh.csv")  # the recorded study, if there is one, is not so small
+    assert set(beside["run"]) == set(scores["model"].str.removeprefix("miniature/"))
+    assert set(beside["verdict"]) <= {"not recorded", "of another size"}
     timings = pd.read_csv(smoke_study / "timings.csv")
     assert list(timings.columns) == ["part", "seconds"]
     assert {"book", "controlled_study"} <= set(timings["part"])
@@ -58,13 +123,9 @@ def test_nothing_to_do_the_second_time(repository, smoke_study):
     assert planned(repository) == set()
 
 
-def test_a_touched_chapter_runs_alone_and_reads_what_the_rules_make(repository, smoke_study):
-    """A run of a seed that the tier has not, and evidence of a chapter that is gone, are moved out of its way."""
-    drift, evidence = smoke_study / "runs" / "token_drift", smoke_study / "evidence"
-    recorded, rules_make = (evidence / "token_drift.csv").read_bytes(), {path.name for path in drift.iterdir()}
-    shutil.copytree(drift / "on-policy-RL--1", drift / "on-policy-RL--2")
-    shifts = pd.read_csv(drift / "on-policy-RL--2" / "shifts.csv")
-    shifts.assign(seed=2, value=3 * shifts["value"]).to_csv(drift / "on-policy-RL--2" / "shifts.csv", index=False)
+def test_a_touched_chapter_runs_alone_and_evidence_that_no_rule_makes_is_moved_away(repository, smoke_study):
+    evidence = smoke_study / "evidence"
+    recorded = (evidence / "token_drift.csv").read_bytes()
     shutil.copy(evidence / "token_drift.csv", evidence / "gone.csv")
     (repository / "notebooks" / "chapters" / "token_drift.ipynb").touch()
     done = run(MAKE_BOOK, repository)
@@ -72,9 +133,7 @@ def test_a_touched_chapter_runs_alone_and_reads_what_the_rules_make(repository, 
     started = {line.split()[0].rstrip(":") for line in done.stdout.splitlines() if line.endswith(": started")}
     assert started == {"chapter_token_drift", "book"}
     assert (evidence / "token_drift.csv").read_bytes() == recorded
-    assert {path.name for path in drift.iterdir()} == rules_make and not (evidence / "gone.csv").exists()
-    assert list(smoke_study.glob("set_aside/*/evidence/gone.csv"))
-    assert list(smoke_study.glob("set_aside/*/runs/token_drift/on-policy-RL--2/manifest.json"))
+    assert not (evidence / "gone.csv").exists() and list(smoke_study.glob("set_aside/*/gone.csv"))
 
 
 SUITES = "benchmarks/suites"
@@ -85,14 +144,14 @@ SUITES = "benchmarks/suites"
     [
         (
             ["training/objective.py"],
-            {"train", "evaluate", "latent_drift", "token_drift", "chapter_ledger", "book"},
+            {"train", "evaluate", "latent_drift", "token_drift", "recorded", "compared", "chapter_ledger", "book"},
             set(),
         ),
         (["drift/latent.py"], {"latent_drift", "chapter_latent_drift"}, {"train", "evaluate", "token_drift"}),
         (["pages/charts.py"], {"chapter_controlled_study"}, set()),
         ([f"{SUITES}/miniature/tasks.py"], {"evaluate", "report"}, {"train", "rejection"}),
         (
-            [f"{SUITES}/paper/tasks.py", "miniature/base_candidates.csv", "training/qwen3.csv"],
+            [f"{SUITES}/paper/tasks.py", "miniature/bases/elicitable-0/log.csv", "training/qwen3.csv"],
             {"chapter_paper_suite", "chapter_miniature_world", "chapter_training_recipes"},
             {"train", "evaluate"},
         ),
@@ -114,7 +173,7 @@ def test_changing_a_file_runs_what_depends_on_it(repository, files, runs_again, 
 def test_an_unknown_tier_is_refused():
     done = run(["snakemake", "--cores", "1", "--config", "tier=medium", "--nolock", "--dry-run"])
     assert done.returncode != 0
-    assert "unknown tier 'medium': expected one of mini, smoke" in done.stderr + done.stdout
+    assert "unknown tier 'medium': expected one of mini, smoke, study" in done.stderr + done.stdout
 
 
 def test_a_survey_in_a_fresh_clone(tmp_path):
@@ -146,12 +205,14 @@ def test_a_second_make_says_so_and_a_kill_lets_it_go_on(tmp_path):
     assert "unknown tier 'medium'" in third.stdout  # so Snakemake was asked
 
 
-def test_a_killed_evaluation_goes_on_at_its_last_chunk(smoke_study, tmp_path):
+def test_a_killed_evaluation_goes_on_at_its_last_chunk(studied, tmp_path):
     """Its tables are those of the run that was never killed, and what was finished is not made again."""
+    smoke_study = studied / "_build" / "smoke"
     cut, chunks = tmp_path / "cut", tmp_path / "cut.partial" / runs.RESUME
     name = next(path.name for path in sorted((smoke_study / "runs" / "train").iterdir()))
     model = smoke_study / "runs" / "train" / name / "checkpoint"
-    command = papermill("runs/evaluate", tmp_path / "cut.ipynb", out=cut, model=model, tier="smoke", n=8, batch_size=64)
+    own = {"model": model, "base": f"miniature/{name.split('--')[1]}", "tier": "smoke", "n": 8, "batch_size": 64}
+    command = papermill("runs/evaluate", tmp_path / "cut.ipynb", out=cut, **own)
     kill_once(command, lambda: len(list(chunks.glob("*/*.parquet"))) > 3)
     finished = {path: path.stat().st_mtime_ns for path in chunks.glob("*/*.parquet")}
     assert finished and not cut.exists(), "the run was to be killed between two chunks"
@@ -166,19 +227,24 @@ def test_a_killed_evaluation_goes_on_at_its_last_chunk(smoke_study, tmp_path):
     assert not (cut / runs.RESUME).exists()
 
 
-def test_two_runs_of_one_seed_give_the_same_tables(repository, tmp_path):
+def test_two_runs_of_one_seed_give_the_same_tables(studied, tmp_path):
     """Both drifts of one smoke model again, in new processes."""
     study = Path("_build", "smoke", "runs")
-    name = "on-policy-RL--1"
-    common = {"model": study / "train" / name / "checkpoint", "evaluation": study / "evaluate" / name, "tier": "smoke"}
-    for kind, own in {"latent_drift": {"n": 8}, "token_drift": {"n": 3, "seed": 1}}.items():
+    name = "on-policy-RL--settled-0--0"
+    common = {
+        "base": "miniature/settled-0",
+        "model": study / "train" / name / "checkpoint",
+        "evaluation": study / "evaluate" / name,
+        "tier": "smoke",
+    }
+    for kind, own in {"latent_drift": {"n": 8}, "token_drift": {"n": 3, "seed": 0}}.items():
         command = papermill(f"runs/{kind}", tmp_path / f"{kind}.ipynb", out=tmp_path / kind, **common, **own)
-        done = run(command, repository)
+        done = run(command, studied)
         assert done.returncode == 0, done.stderr[-2000:]
         tables = [table.name for table in (tmp_path / kind).glob("*.csv")]
         assert tables
         for table in tables:
-            assert (tmp_path / kind / table).read_bytes() == (repository / study / kind / name / table).read_bytes()
+            assert (tmp_path / kind / table).read_bytes() == (studied / study / kind / name / table).read_bytes()
 
 
 def test_every_page_is_whole_offline(smoke_study, browser):

@@ -71,8 +71,8 @@ class Task:
     decoding: Decoding
     choices: list[list[str]]
 
-    def begun(self, words: str, tokenizer: PreTrainedTokenizerBase) -> Task:
-        """The same questions, each once, with the first words of every answer given; they are part of the answer.
+    def begun(self, words: str, tokenizer: PreTrainedTokenizerBase, n: int | None = None) -> Task:
+        """The first `n` questions, each once, with the first words of every answer given; they are part of the answer.
 
         Raises:
             ValueError: answers are chosen and not written, or the tokenizer does not know the words.
@@ -82,7 +82,7 @@ class Task:
         ids = tokenizer(words, add_special_tokens=False).input_ids
         if tokenizer.unk_token_id in ids:
             raise ValueError(f"the model has no token for a part of {words!r}: give other first words")
-        once = [request for request in self.requests if request.sample == 0]
+        once = [request for request in self.requests if request.sample == 0 and (n is None or request.question < n)]
         return replace(self, requests=once, decoding=replace(self.decoding, begins=tuple(ids)))
 
 

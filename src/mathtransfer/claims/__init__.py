@@ -9,6 +9,7 @@ token_drift.py        T: the same for token distributions
 ablation.py           A: the same for the objective's levers
 miniature.py          evidence from the controlled study in miniature
 elicitation.py        what a change of format explains of its gains
+fresh.py              fresh runs of the study beside its record
 training_logs.py      evidence from the logs of its training runs
 released.py           evidence from the authors' generations
 full.py               evidence from real models, run again

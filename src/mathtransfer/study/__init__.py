@@ -1,0 +1,7 @@
+"""The controlled study in miniature: which runs it has, how long they take, and the record of them.
+
+grid.py       the cells of the protocol (config/study.yaml), and which of them a tier runs at which size
+progress.py   what is left to run, and how long it will take
+record.py     the small tables that a whole study leaves
+__main__.py   `python -m mathtransfer.study plan` and `follow`, for the Makefile
+"""
