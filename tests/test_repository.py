@@ -2,14 +2,13 @@
 
 import importlib.util
 import json
-import os
 import re
 import tomllib
 from importlib.metadata import requires, version
 
 import pytest
 import yaml
-from conftest import ROOT, copy_repository, list_files, run
+from conftest import ROOT, list_files
 from packaging.requirements import Requirement
 
 from mathtransfer import runs
@@ -99,12 +98,21 @@ def test_no_page_says_what_was_found_untrue(phrase):
     assert not [path.name for path in pages if re.search(phrase, path.read_text())], UNTRUE[phrase]
 
 
-def test_no_output_path_of_a_machine_in_what_ships():
-    manifest = json.loads((ROOT / "src/mathtransfer/miniature/base/manifest.json").read_text())
-    assert "out" not in manifest["parameters"]
-    assert manifest["notebook"] == "pretrain"
-    weights = ROOT / "src/mathtransfer/miniature/base/model.safetensors"
-    assert weights.stat().st_size <= 8 * 2**20
+BASES = sorted((runs.PACKAGE / "miniature" / "bases").iterdir())
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda folder: folder.name)
+def test_a_base_that_ships_was_made_by_the_protocol_and_names_no_machine(base):
+    kind, _, seed = base.name.rpartition("-")
+    manifest = json.loads((base / "manifest.json").read_text())
+    asked = yaml.safe_load((ROOT / "config/study.yaml").read_text())["bases"][kind]
+    assert manifest["notebook"] == "pretrain" and "out" not in manifest["parameters"]
+    assert int(seed) in asked["seeds"]
+    assert {"kind": kind, "seed": int(seed), "steps": asked["steps"]}.items() <= manifest["parameters"].items()
+
+
+def test_the_bases_take_little_room():
+    assert sum(path.stat().st_size for folder in BASES for path in folder.iterdir()) < 15e6
 
 
 def test_every_file_of_the_package_is_installed_with_it():
@@ -113,18 +121,3 @@ def test_every_file_of_the_package_is_installed_with_it():
     matched = {path for pattern in patterns for path in runs.PACKAGE.glob(pattern)}
     data = {ROOT / name for name in list_files("src/mathtransfer") if not name.endswith(".py")}
     assert data and not data - matched
-
-
-def test_make_base_replaces_the_base_after_make_clean(tmp_path):
-    """Here a program of papermill's name writes the run folder, without the quarter of an hour of training."""
-    folder = copy_repository(tmp_path / "copy")
-    papermill = tmp_path / "papermill"
-    papermill.write_text(
-        "#!/bin/sh\nmkdir _build/pretrain && touch _build/pretrain/new _build/pretrain/identity.json\n"
-    )
-    papermill.chmod(0o755)
-    own = {"env": os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}}
-    for target in ("clean", "base"):
-        done = run(["make", "-o", ".venv/installed", target], folder, **own)
-        assert done.returncode == 0, done.stderr
-    assert [path.name for path in (folder / "src/mathtransfer/miniature/base").iterdir()] == ["new"]

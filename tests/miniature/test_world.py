@@ -10,9 +10,9 @@ import pytest
 
 from mathtransfer.miniature import corpus, facts, traces, vocabulary
 from mathtransfer.miniature.families import (
+    _SPLITS,
     FAMILIES,
     LARGEST,
-    SPLITS,
     _split_of,
     chance_level,
     distinct_problems,
@@ -29,13 +29,13 @@ def test_twelve_families_each_stand_for_one_benchmark_of_its_group():
 
 
 def test_splits_partition_all_problems():
-    assert sorted(itertools.chain(*SPLITS.values())) == list(range(20))
+    assert sorted(itertools.chain(*_SPLITS.values())) == list(range(20))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_question_is_in_two_splits(family):
-    questions = {split: {p.question for p in itertools.islice(problems(family, split, 7), 1500)} for split in SPLITS}
-    for one, other in itertools.combinations(SPLITS, 2):
+    questions = {split: {p.question for p in itertools.islice(problems(family, split, 7), 1500)} for split in _SPLITS}
+    for one, other in itertools.combinations(_SPLITS, 2):
         assert not questions[one] & questions[other]
 
 

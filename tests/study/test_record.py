@@ -128,7 +128,7 @@ def test_the_whole_study_is_recorded_in_less_than_ten_megabytes(tmp_path):
         table = rows(run=runs_, benchmark=benchmarks, metric=[f"measure of drift {n}" for n in range(metrics)])
         return table.assign(group="other", value=rng.random(len(table)), stderr=rng.random(len(table)), n=100)
 
-    classes = [*record._FORMATS.values(), "otherwise"]
+    classes = [*traces.FORMATS, traces.OTHERWISE]
     answers = rows(run=[*bases, *names], benchmark=benchmarks, question=range(1000))
     formats = rows(run=[*bases, *names], benchmark=benchmarks, format=classes[:3], question=range(400))
     training = rows(run=names, step=range(75))

@@ -22,13 +22,11 @@ import pandas as pd
 from mathtransfer import GROUPS
 from mathtransfer.claims.intervals import Array, Interval, normal_interval, resample_questions, seed_interval
 from mathtransfer.claims.miniature import SETTINGS
+from mathtransfer.miniature.traces import FORMATS, OTHERWISE, format_of
 from mathtransfer.runs import read_manifest
 
 NATURAL = "natural"
-FORMATS = {"at once": "answer", "in steps": "steps :", "as the teacher": "let me think ."}  # format -> given words
 CONTRAST = "RL minus SFT"
-_FORMAT_OF = {"answer": "at once", "steps": "in steps", "let": "as the teacher", "okay": "as the teacher"}  # first word
-_OTHERWISE = "otherwise"
 _QUESTION = ["group", "benchmark", "question"]
 _Values = dict[tuple[str, str], Array]  # (measure, format) -> (1 + draws, seeds, groups); what was observed comes first
 
@@ -59,8 +57,8 @@ def read_answers(folder: str | Path) -> pd.DataFrame:
 
 
 def _by_question(natural: pd.DataFrame, given: pd.DataFrame) -> pd.DataFrame:
-    format_of = natural["completion"].str.split().str[0].map(_FORMAT_OF).fillna(_OTHERWISE)
-    begins = pd.DataFrame({name: 100.0 * (format_of == name) for name in [*FORMATS, _OTHERWISE]})
+    by_first_word = natural["completion"].map(format_of)
+    begins = pd.DataFrame({name: 100.0 * (by_first_word == name) for name in [*FORMATS, OTHERWISE]})
     parts = pd.concat({"share": begins, "right": begins.mul(natural["score"], axis=0)}, axis=1)
     scores = 100 * given.pivot_table(index=_QUESTION, columns="begins", values="score")
     in_format = pd.DataFrame({name: scores[words] for name, words in FORMATS.items()})
@@ -107,7 +105,7 @@ def measure(answers: pd.DataFrame, draws: int = 1000) -> pd.DataFrame:
 def _begun_alike(answers: pd.DataFrame) -> pd.DataFrame:
     """With two columns more: natural accuracy, and the sum of p A with the model's p and the base's A."""
     base = answers.loc[("base", -1)]
-    natural = pd.DataFrame({_OTHERWISE: base["right"].sum(axis=1)})  # for a format that is not given: as the base likes
+    natural = pd.DataFrame({OTHERWISE: base["right"].sum(axis=1)})  # for a format that is not given: as the base likes
     in_format = base["given"].join(natural).loc[answers.index.droplevel(["setting", "seed"])]
     alike = (answers["share"].to_numpy() * in_format[answers["share"].columns].to_numpy()).sum(1) / 100
     levels = {("natural", ""): answers["right"].sum(axis=1), ("base begun alike", ""): alike}
@@ -135,7 +133,7 @@ def _levels(own: _Values) -> _Values:
     return {
         ("accuracy", NATURAL): own["natural", ""],
         **{("accuracy", name): own["given", name] for name in FORMATS},
-        **{("share", name): own["share", name] for name in [*FORMATS, _OTHERWISE]},
+        **{("share", name): own["share", name] for name in [*FORMATS, OTHERWISE]},
         **accuracy,
     }
 
@@ -158,7 +156,7 @@ def _gains(own: _Values, base: _Values) -> _Values:
 def _standardised(own: _Values, base: _Values) -> Array:
     """The base's accuracy with a model's shares of formats, and in each format its accuracy on what it answers so."""
     total = 0.0
-    for name in [*FORMATS, _OTHERWISE]:
+    for name in [*FORMATS, OTHERWISE]:
         with np.errstate(invalid="ignore", divide="ignore"):
             accuracy = base["right", name] / base["share", name]
         total = total + np.where(own["share", name] > 0, own["share", name] * accuracy, 0.0)

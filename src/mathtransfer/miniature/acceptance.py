@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from mathtransfer import GROUP_TITLES
 from mathtransfer.miniature.families import FAMILIES, chance_level
+from mathtransfer.miniature.traces import FORMATS
 
-NATURAL = "natural"
+_NATURAL = "natural"
+
+
+def measure(evaluation: str | Path) -> pd.DataFrame:
+    """What a base scores on each family: `family, format, value` (percent), `n`.
+
+    Args:
+        evaluation: a run of `evaluate` with the `traces.FORMATS`.
+    """
+    folder = Path(evaluation)
+    natural = pd.read_parquet(folder / "samples.parquet", columns=["benchmark", "question", "score"])
+    given = pd.read_parquet(folder / "formats.parquet", columns=["begins", "benchmark", "question", "score"])
+    named = given["begins"].map({words: name for name, words in FORMATS.items()})
+    answers = pd.concat([natural.assign(format=_NATURAL), given.assign(format=named)])
+    by_family = answers.groupby(["benchmark", "format"], sort=False)
+    found = pd.DataFrame({"value": 100 * by_family["score"].mean(), "n": by_family["question"].nunique()})
+    return found.reset_index().rename(columns={"benchmark": "family"})
 
 
 def broken(scores: pd.DataFrame, kind: str, bounds: dict) -> list[str]:
@@ -26,17 +45,17 @@ def broken(scores: pd.DataFrame, kind: str, bounds: dict) -> list[str]:
     least, most = bounds["group"]
     found = [
         f"{GROUP_TITLES[group]} is at {value:.1f}%, not from {least} to {most}%"
-        for group, value in by_group[NATURAL].items()
+        for group, value in by_group[_NATURAL].items()
         if not least <= value <= most
     ]
-    for family, value in by_family[NATURAL].items():
+    for family, value in by_family[_NATURAL].items():
         chance = 100 * chance_level(family, "validation", 500)
         if value < chance + bounds["above_chance"]:
             found.append(f"{family} is at {value:.1f}%, less than {bounds['above_chance']} points above {chance:.1f}%")
         if value > bounds["family"]:
             found.append(f"{family} is at {value:.1f}%, above {bounds['family']}%")
     if kind == "settled":
-        gains = by_group.drop(columns=NATURAL).sub(by_group[NATURAL], axis=0).drop("non")
+        gains = by_group.drop(columns=_NATURAL).sub(by_group[_NATURAL], axis=0).drop("non")
         found += [
             f"{GROUP_TITLES[group]} gains {gain:.1f} points if {format} is given"
             for format, column in gains.items()

@@ -22,7 +22,7 @@ _Value = int | str  # a number, a place, or yes and no
 _Calculate = Callable[[_Value, str, _Value], _Value]
 
 # Twentieths of all problems, by hash: most for the base, fewer for what is learnt or asked later.
-SPLITS = {
+_SPLITS = {
     "pretrain": range(0, 12),
     "posttrain": range(12, 15),
     "validation": range(15, 17),
@@ -325,7 +325,7 @@ def _split_of(family: str, problem: Problem) -> str:
     """The one split a problem belongs to: a hash of its family and content, the same on every machine."""
     digest = hashlib.sha256(f"{family}|{problem.key}".encode()).digest()
     twentieth = int.from_bytes(digest[:4], "big") % 20
-    return next(name for name, part in SPLITS.items() if twentieth in part)
+    return next(name for name, part in _SPLITS.items() if twentieth in part)
 
 
 def problems(family: str, split: str, seed: int) -> Iterator[Problem]:
@@ -336,8 +336,8 @@ def problems(family: str, split: str, seed: int) -> Iterator[Problem]:
     """
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}: expected one of {', '.join(FAMILIES)}")
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
+    if split not in _SPLITS:
+        raise ValueError(f"unknown split {split!r}: expected one of {', '.join(_SPLITS)}")
     rng = random.Random(f"{family}|{split}|{seed}")
     while True:
         problem = FAMILIES[family].draw(rng)

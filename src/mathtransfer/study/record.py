@@ -24,6 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from mathtransfer import runs
+from mathtransfer.miniature import traces
 from mathtransfer.study.grid import MEASURED, Cell, Tier
 
 FILES = ["runs.csv", "answers.parquet", "formats.parquet", "shifts.parquet", "scores.csv", "training.parquet"]
@@ -31,9 +32,6 @@ _PARTS = ("train", *MEASURED)  # the kinds of run behind a row of runs.csv
 # Columns of runs.csv that another time, place or edit of the code may change without changing any other table.
 TOOK = [f"{part}_{measure}" for part in _PARTS for measure in ("seconds", "memory_mb")]
 CODE = [f"{part}_code" for part in _PARTS]
-_FORMATS = {"answer": "at once", "steps :": "in steps", "let me think .": "as the teacher"}  # given words -> format
-_FORMAT_OF = {"answer": "at once", "steps": "in steps", "let": "as the teacher", "okay": "as the teacher"}  # first word
-_OTHERWISE = "otherwise"
 _READ = {  # of tables whose every text and token would take long to read
     "samples.parquet": ["benchmark", "question", "sample", "completion", "score"],
     "formats.parquet": ["benchmark", "question", "begins", "score"],
@@ -137,12 +135,14 @@ def _all(manifests: dict[str, dict], field: str, key: str) -> str:
 
 def _answers(samples: pd.DataFrame) -> pd.DataFrame:
     first = samples[samples["sample"] == 0]
-    begins = first["completion"].str.split().str[0].map(_FORMAT_OF).fillna(_OTHERWISE)
+    begins = first["completion"].map(traces.format_of)
     return first[["benchmark", "question"]].assign(begins=begins, right=first["score"] == 1)
 
 
 def _in_formats(given: pd.DataFrame) -> pd.DataFrame:
-    return given[["benchmark", "question"]].assign(format=given["begins"].map(_FORMATS), right=given["score"] == 1)
+    return given[["benchmark", "question"]].assign(
+        format=given["begins"].map({words: name for name, words in traces.FORMATS.items()}), right=given["score"] == 1
+    )
 
 
 def _measurements(tidy: pd.DataFrame) -> pd.DataFrame:
