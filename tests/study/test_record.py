@@ -11,6 +11,7 @@ from conftest import ROOT
 from runs_of_a_study import BENCHMARKS, WORDS, tier, write_runs
 
 from mathtransfer.miniature import families, traces
+from mathtransfer.miniature.formats import FORMATS, OTHERWISE
 from mathtransfer.study import record
 
 CODE = {part: [str(ROOT / "src/mathtransfer/runs.py")] for part in record._PARTS}
@@ -128,7 +129,7 @@ def test_the_whole_study_is_recorded_in_less_than_ten_megabytes(tmp_path):
         table = rows(run=runs_, benchmark=benchmarks, metric=[f"measure of drift {n}" for n in range(metrics)])
         return table.assign(group="other", value=rng.random(len(table)), stderr=rng.random(len(table)), n=100)
 
-    classes = [*traces.FORMATS, traces.OTHERWISE]
+    classes = [*FORMATS, OTHERWISE]
     answers = rows(run=[*bases, *names], benchmark=benchmarks, question=range(1000))
     formats = rows(run=[*bases, *names], benchmark=benchmarks, format=classes[:3], question=range(400))
     training = rows(run=names, step=range(75))

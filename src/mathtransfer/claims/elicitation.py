@@ -22,7 +22,7 @@ import pandas as pd
 from mathtransfer import GROUPS
 from mathtransfer.claims.intervals import Array, Interval, normal_interval, resample_questions, seed_interval
 from mathtransfer.claims.miniature import SETTINGS
-from mathtransfer.miniature.traces import FORMATS, OTHERWISE, format_of
+from mathtransfer.miniature.formats import FORMATS, OTHERWISE, format_of
 from mathtransfer.runs import read_manifest
 
 NATURAL = "natural"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mathtransfer import GROUP_TITLES
 from mathtransfer.miniature.families import FAMILIES, chance_level
-from mathtransfer.miniature.traces import FORMATS
+from mathtransfer.miniature.formats import FORMATS
 
 _NATURAL = "natural"
 
@@ -17,7 +17,7 @@ def measure(evaluation: str | Path) -> pd.DataFrame:
     """What a base scores on each family: `family, format, value` (percent), `n`.
 
     Args:
-        evaluation: a run of `evaluate` with the `traces.FORMATS`.
+        evaluation: a run of `evaluate` with the `FORMATS`.
     """
     folder = Path(evaluation)
     natural = pd.read_parquet(folder / "samples.parquet", columns=["benchmark", "question", "score"])

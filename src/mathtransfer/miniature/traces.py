@@ -46,17 +46,6 @@ def cut_short(problem: Problem, rng: random.Random, style: str) -> str:
     return _WRITTEN[style](lines, lines[-1][-1], rng)
 
 
-# How an answer can begin: what we call it, and the words that are given to make a model begin so.
-FORMATS = {"at once": "answer", "in steps": "steps :", "as the teacher": "let me think ."}
-_BY_FIRST_WORD = {"answer": "at once", "steps": "in steps", "let": "as the teacher", "okay": "as the teacher"}
-OTHERWISE = "otherwise"
-
-
-def format_of(answer: str) -> str:
-    """The format of an answer by its first word: a key of `FORMATS`, or `OTHERWISE`."""
-    return _BY_FIRST_WORD.get(answer.partition(" ")[0], OTHERWISE)
-
-
 TEACHERS = {"foreign": thinking, "own": steps}  # style -> how a teacher writes in it
 
 

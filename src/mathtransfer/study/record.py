@@ -24,7 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from mathtransfer import runs
-from mathtransfer.miniature import traces
+from mathtransfer.miniature.formats import FORMATS, format_of
 from mathtransfer.study.grid import MEASURED, Cell, Tier
 
 FILES = ["runs.csv", "answers.parquet", "formats.parquet", "shifts.parquet", "scores.csv", "training.parquet"]
@@ -135,13 +135,13 @@ def _all(manifests: dict[str, dict], field: str, key: str) -> str:
 
 def _answers(samples: pd.DataFrame) -> pd.DataFrame:
     first = samples[samples["sample"] == 0]
-    begins = first["completion"].map(traces.format_of)
+    begins = first["completion"].map(format_of)
     return first[["benchmark", "question"]].assign(begins=begins, right=first["score"] == 1)
 
 
 def _in_formats(given: pd.DataFrame) -> pd.DataFrame:
     return given[["benchmark", "question"]].assign(
-        format=given["begins"].map({words: name for name, words in traces.FORMATS.items()}), right=given["score"] == 1
+        format=given["begins"].map({words: name for name, words in FORMATS.items()}), right=given["score"] == 1
     )
 
 
