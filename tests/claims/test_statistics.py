@@ -159,7 +159,7 @@ def test_drift_in_miniature_covers_seeds_and_questions():
     """Two benchmarks a group: errors of the questions add within a group, halve in its mean, and add over settings."""
     rows = [
         (setting, seed, group, f"{group} {i}", "centroid_distance", value, 0.02)
-        for setting, value in {"off-policy SFT": 4.0, "on-policy RL": 1.0}.items()
+        for setting, value in {"off-policy SFT, foreign style": 4.0, "on-policy RL": 1.0}.items()
         for seed in range(3)
         for group in GROUPS
         for i in range(2)
@@ -191,7 +191,7 @@ def test_training_logs_by_hand():
     logs = pd.DataFrame(
         [
             (setting, seed, step, norm * (1 + 0.5 * (step % 2)), 10.0 * step if setting == "on-policy RL" else 50.0)
-            for setting, norm in {"off-policy SFT": 1.0, "on-policy RL": 2.0}.items()
+            for setting, norm in {"off-policy SFT, foreign style": 1.0, "on-policy RL": 2.0}.items()
             for seed in (0, 1)
             for step in steps
         ],
@@ -214,7 +214,7 @@ def test_ratios_of_token_drift_have_the_questions_error():
     """All seeds alike: what is left is the questions' part, which the old intervals left out."""
     rows = [
         (setting, seed, group, benchmark, metric, value, value * relative, 100)
-        for setting, value in {"off-policy SFT": 2.0, "on-policy RL": 1.0}.items()
+        for setting, value in {"off-policy SFT, foreign style": 2.0, "on-policy RL": 1.0}.items()
         for seed in range(3)
         for group, benchmark in (("math", "a"), ("math", "b"), ("other", "c"), ("non", "d"))
         for metric, relative in {

@@ -25,7 +25,7 @@ from mathtransfer.claims.intervals import (
 from mathtransfer.claims.ledger import Evidence, from_table
 from mathtransfer.runs import finished, read_manifest
 
-SETTINGS = _SFT, _RL = "off-policy SFT", "on-policy RL"
+SETTINGS = _SFT, _RL = "off-policy SFT, foreign style", "on-policy RL"
 _DRAWS = 1000  # resamples of the evaluation questions
 
 

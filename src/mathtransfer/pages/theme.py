@@ -11,6 +11,7 @@ from mathtransfer import GROUP_TITLES
 COLOURS = {
     "base": "#666666",
     "off-policy SFT": "#D55E00",
+    "off-policy SFT, foreign style": "#B34700",
     "off-policy SFT, rejection": "#E69F00",
     "on-policy SFT": "#CC79A7",
     "off-policy RL": "#56B4E9",

@@ -108,7 +108,9 @@ def read_tier(name: str, root: str | Path = ".") -> Tier:
     _check_settings(study["settings"], changeable)
     whole = _cells(_STUDY, "grid", study["grid"], study, changeable)
     chosen = whole
-    if tier["cells"] != "all":
+    if tier["cells"] == "pilot":
+        chosen = _cells(_STUDY, "pilot", study["pilot"], study, changeable)
+    elif tier["cells"] != "all":
         field = f"{name}.cells"
         chosen = _cells(_TIERS, field, tier["cells"], study, changeable)
         _check(f"{_TIERS}, {field}", f"cell of the grid in {_STUDY}", chosen, whole)
@@ -117,7 +119,7 @@ def read_tier(name: str, root: str | Path = ".") -> Tier:
         if cell.taught_by not in (None, *chosen):
             raise ValueError(f"{name}: {cell.name} needs the run {cell.taught_by} for its teacher: add it to the cells")
     varying = {key for own in study["settings"].values() for key in own}
-    varying |= {key for cell in whole.values() for key in cell.changes}
+    varying |= {key for cell in (whole | chosen).values() for key in cell.changes}
     cells = {key: _sized(cell, tier.get("train", {})) for key, cell in chosen.items()}
     return Tier(name, tier["html"], tier["record"], cells, sizes, sorted(varying))
 
