@@ -23,22 +23,19 @@ _LONG_SHARE = 0.35  # of the longer problems, what pre-training keeps
 _CUT_SHORT = 0.6  # of their chains
 # Documents of each family, relative to each other: fewer of what is learnt soon, so that none is at 100%. A settled
 # base sees steps in every document of reasoning and needs fewer of them to be as skilled.
-_REASONING = {"elicitable": 1.0, "settled": 0.39}
 _MIXTURE = {
-    **{name: 1.0 for name, family in FAMILIES.items() if family.group != "non"},
-    "routes": 0.3,
-    "triage": 2.0,
-    "passage": 0.8,
-    "durations": 0.04,
-    "instructions": 0.2,
-    "truth": 0.08,
-    "statements": 0.1,
+    "elicitable": {
+        **dict.fromkeys(["sums", "remainders", "equations", "boxes", "tracing", "science"], 1.0),
+        "routes": 0.3,
+        "triage": 2.0,
+    },
+    "settled": {
+        **dict.fromkeys(["sums", "remainders", "equations", "boxes", "tracing", "science"], 0.39),
+        "routes": 0.12,
+        "triage": 1.5,
+    },
 }
-
-
-def _mixture(kind: str) -> dict[str, float]:
-    reasoning = {name for name, family in FAMILIES.items() if family.group != "non"}
-    return {name: weight * (_REASONING[kind] if name in reasoning else 1) for name, weight in _MIXTURE.items()}
+_OTHERS = {"passage": 0.8, "durations": 0.04, "instructions": 0.2, "truth": 0.08, "statements": 0.1}
 
 
 def _respond(problem: Problem, styles: dict[str, float], rng: random.Random) -> str:
@@ -75,7 +72,7 @@ def documents(kind: str, seed: int) -> Iterator[tuple[str, str]]:
     rng = random.Random(f"documents|{seed}")
     streams = {name: problems(name, "pretrain", seed) for name in FAMILIES}
     sentences = _fact_statements()
-    mixture = _mixture(kind)
+    mixture = _MIXTURE[kind] | _OTHERS
     families, weights = list(mixture), list(itertools.accumulate(mixture.values()))
     while True:
         family = rng.choices(families, cum_weights=weights)[0]
