@@ -14,7 +14,7 @@ _NATURAL = "natural"
 
 
 def measure(evaluation: str | Path) -> pd.DataFrame:
-    """What a base scores on each family: `family, format, value` (percent), `n`.
+    """What a base scores on each family: `group, family, format, value` (percent), `n`.
 
     Args:
         evaluation: a run of `evaluate` with the `FORMATS`.
@@ -26,7 +26,9 @@ def measure(evaluation: str | Path) -> pd.DataFrame:
     answers = pd.concat([natural.assign(format=_NATURAL), given.assign(format=named)])
     by_family = answers.groupby(["benchmark", "format"], sort=False)
     found = pd.DataFrame({"value": 100 * by_family["score"].mean(), "n": by_family["question"].nunique()})
-    return found.reset_index().rename(columns={"benchmark": "family"})
+    found = found.reset_index().rename(columns={"benchmark": "family"})
+    found.insert(0, "group", [FAMILIES[name].group for name in found["family"]])
+    return found
 
 
 def broken(scores: pd.DataFrame, kind: str, bounds: dict) -> list[str]:
