@@ -109,7 +109,9 @@ class ObjectiveTrainer(GRPOTrainer):
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, **others
             )
-        if input_ids.size(1) <= WIDTH and _takes_any_mask(self.accelerator.unwrap_model(model).config):
+        # With a reference model, the KL term's gradient from packed rows has not been shown to be that of Equation 3.
+        short = input_ids.size(1) <= WIDTH and self.beta == 0.0
+        if short and _takes_any_mask(self.accelerator.unwrap_model(model).config):
             order, packed = _packed(input_ids, attention_mask.bool(), logits_to_keep)
             if 2 * packed.ids.numel() < input_ids.numel():  # else the mask costs more than the padding
                 return self._packed_logps_and_entropies(model, order, packed, attention_mask[:, -logits_to_keep:])
@@ -131,7 +133,7 @@ class ObjectiveTrainer(GRPOTrainer):
 
     def _packed_logps_and_entropies(
         self, model, order: Tensor, packed: Packed, mask: Tensor
-    ) -> tuple[Tensor, Tensor, None]:
+    ) -> tuple[Tensor, Tensor | None, None]:
         """Both as `(batch, time)`, like `mask`, which says where responses are; 0 behind them."""
         with self.accelerator.autocast():
             output = model(
@@ -143,7 +145,7 @@ class ObjectiveTrainer(GRPOTrainer):
             )
         labelled, there, back = packed.labels[:, 1:] >= 0, mask[order].bool(), order.argsort()
         logps, entropies = (
-            x.new_zeros(there.shape).masked_scatter(there, x[labelled])[back]
+            None if x is None else x.new_zeros(there.shape).masked_scatter(there, x[labelled])[back]
             for x in (output.log_probs, output.entropy)
         )
         return logps, entropies, None
