@@ -45,7 +45,7 @@ def test_decoding_is_that_of_the_counterpart(family):
     sampled = benchmark["decoding"] != "greedy"
     assert f"tag: {family.group}" in text
     assert arguments["generation_kwargs"]["do_sample"] == sampled
-    assert (arguments["repeats"] > 1) == sampled
+    assert arguments["repeats"] == 1  # an answer each to many questions says more than many to a few
     if sampled:
         assert arguments["generation_kwargs"]["temperature"] == 0.6
         assert arguments["generation_kwargs"]["top_p"] == 0.95
@@ -93,7 +93,7 @@ def test_every_completion_is_kept_and_adds_up_to_the_scores(base, tmp_path):
     assert scores.equals(again) and samples.equals(samples_again)
     assert set(scores["group"]) == {"math", "non"} and (scores["n"] == 8).all()
     counts = samples.groupby("benchmark").size()
-    assert counts["sums"] == 24 and counts["boxes"] == 8
+    assert counts["sums"] == counts["boxes"] == 8
     right = [c.endswith(f"answer {a}") for c, a in zip(samples["completion"], samples["answer"], strict=True)]
     recomputed = 100 * samples.assign(right=right).groupby("benchmark")["right"].mean()
     for metric in ("accuracy", "accuracy as published"):
@@ -107,7 +107,7 @@ def test_greedy_completions_are_transformers_own(base, tmp_path):
     _, samples = answers(base, tmp_path, ["non"], 3, batch_size=12)
     for _, row in samples.iterrows():
         ids = tokenizer(row["prompt"], return_tensors="pt").input_ids
-        made = model.generate(input_ids=ids, do_sample=False, max_new_tokens=96)[0, ids.shape[1] :]
+        made = model.generate(input_ids=ids, do_sample=False, max_new_tokens=144)[0, ids.shape[1] :]
         assert tokenizer.decode(made, skip_special_tokens=True) == row["completion"]
 
 
@@ -150,7 +150,7 @@ def test_given_words_begin_every_answer_and_are_graded_with_it(base, begun, word
     samples, ids = begun[words], base[1](words).input_ids
     assert samples["completion"].str.startswith(words).all()
     assert all(list(tokens[: len(ids)]) == ids for tokens in samples["tokens"])
-    assert samples["tokens"].map(len).max() <= 96
+    assert samples["tokens"].map(len).max() <= 144
     right = [c.endswith(f"answer {a}") for c, a in zip(samples["completion"], samples["answer"], strict=True)]
     assert samples["score"].tolist() == right and 0 < sum(right) < len(right)
 
@@ -163,17 +163,13 @@ def test_with_first_words_every_question_is_asked_once(begun):
 
 
 def test_no_first_words_change_nothing(begun):
-    """Bit for bit, log-probabilities too, in all benchmarks that ask every question once (greedy) anyway."""
-    natural = begun["natural"]
-    once = natural[natural.groupby("benchmark")["sample"].transform("max") == 0].reset_index(drop=True)
-    same = begun[""][begun[""]["benchmark"].isin(once["benchmark"])].reset_index(drop=True)
-    assert once["benchmark"].nunique() == 7
-    pd.testing.assert_frame_equal(once, same, check_exact=True)
+    """Bit for bit, log-probabilities too."""
+    pd.testing.assert_frame_equal(begun["natural"], begun[""], check_exact=True)
 
 
 def test_a_models_own_first_word_given_to_it_changes_nothing(begun):
     """The base's likeliest answer to everything begins at once."""
-    natural = begun[""].query("benchmark in ['boxes', 'dose', 'truth']")
+    natural = begun[""].query("benchmark in ['boxes', 'triage', 'truth']")
     assert natural["completion"].str.startswith("answer").all()
     assert begun["answer"].loc[natural.index, "completion"].equals(natural["completion"])
 
