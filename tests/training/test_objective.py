@@ -44,7 +44,10 @@ def trainer_for(setting: str, folder: Path, teach: bool = True, **changes) -> ob
 
 
 def equation_3(model, reference, batch: dict, weights: list[float], kl: float) -> torch.Tensor:
-    """- sum w log pi / tokens + beta sum (exp(r) - r - 1) / tokens, one sequence at a time without padding."""
+    """- sum w log pi / tokens + beta sum s (exp(r) - r - 1) / tokens, one sequence at a time without padding.
+
+    s is pi over the policy that sampled, so 1, but not its gradient.
+    """
     total, tokens = torch.zeros(()), 0
     for row, weight in enumerate(weights):
         prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
@@ -55,7 +58,8 @@ def equation_3(model, reference, batch: dict, weights: list[float], kl: float) -
             for m in (model, reference)
         ]
         ratio = logs[1].detach() - logs[0]
-        total = total - weight * logs[0].sum() + kl * (ratio.exp() - ratio - 1).sum()
+        sampled = (logs[0] - logs[0].detach()).exp()
+        total = total - weight * logs[0].sum() + kl * (sampled * (ratio.exp() - ratio - 1)).sum()
         tokens += len(response)
     return total / tokens
 

@@ -8,8 +8,10 @@ q says who writes the responses (a teacher or the policy), w how much each one c
 ones, or by group-normalised advantage), beta how strongly the policy is held to the base: a setting is a row of
 `settings.SETTINGS` and nothing else. Sums over tokens are divided by the number of response tokens in the update,
 whatever the number of passes and processes it takes. The KL term is TRL's estimator on the sampled tokens,
-exp(r) - r - 1 with r = log pi_ref - log pi. Clipping does nothing if every response is used for one update at once; a
-recipe that makes several updates from one round of responses divides by the mean number of tokens of these updates.
+exp(r) - r - 1 with r = log pi_ref - log pi, times pi over the policy that sampled: what is sampled depends on the
+policy too, and without this factor of one the gradient would leave that out. Clipping does nothing if every response is
+used for one update at once; a recipe that makes several updates from one round of responses divides by the mean number
+of tokens of these updates.
 """
 
 from __future__ import annotations
@@ -109,9 +111,7 @@ class ObjectiveTrainer(GRPOTrainer):
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, **others
             )
-        # With a reference model, the KL term's gradient from packed rows has not been shown to be that of Equation 3.
-        short = input_ids.size(1) <= WIDTH and self.beta == 0.0
-        if short and _takes_any_mask(self.accelerator.unwrap_model(model).config):
+        if input_ids.size(1) <= WIDTH and _takes_any_mask(self.accelerator.unwrap_model(model).config):
             order, packed = _packed(input_ids, attention_mask.bool(), logits_to_keep)
             if 2 * packed.ids.numel() < input_ids.numel():  # else the mask costs more than the padding
                 return self._packed_logps_and_entropies(model, order, packed, attention_mask[:, -logits_to_keep:])

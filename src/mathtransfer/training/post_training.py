@@ -39,6 +39,7 @@ from mathtransfer.training.settings import Setting, setting_named
 _DEFAULTS = {
     "loss_type": "dapo",
     "temperature": 1.0,
+    "use_bias_correction_kl": True,  # else the gradient of the KL estimate is not that of the KL divergence
     "lr_scheduler_type": "constant_with_warmup",
     "warmup_steps": 5,
     "gradient_checkpointing": False,
