@@ -124,6 +124,9 @@ def rl_step() -> None:
 
 
 RECIPE = {
+    "label": "",
+    "teacher": "",
+    "teacher_errs": 0.0,
     "model": "miniature",
     "setting": "on-policy RL",
     "seed": 0,
