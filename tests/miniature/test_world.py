@@ -278,5 +278,5 @@ def test_a_base_scores_what_its_table_says(base, tmp_path):
     tasks = questions.tasks("miniature", ["math", "other", "non"], selection, base[1], engine.budget)
     scores, _ = evaluate.evaluate(engine, tasks, seed=0, folder=tmp_path)
     scores = scores[scores["metric"] == "accuracy"].set_index("benchmark")
-    said = TABLE.query("base == 'elicitable-0' and format == 'natural'").set_index("family")["value"]
+    said = TABLE.query("base == 'settled-0' and format == 'natural'").set_index("family")["value"]
     assert ((scores["value"] - said).abs() < 4 * scores["stderr"] + 2).all()

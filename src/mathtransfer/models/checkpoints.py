@@ -23,7 +23,7 @@ from mathtransfer.models.files import weight_files
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _ATTENTION = "sdpa"  # PyTorch's own, which takes the fastest kernel that the device has
 _MINIATURE = runs.PACKAGE / "miniature" / "bases"
-_MINIATURE_DEFAULT = "elicitable-0"
+_MINIATURE_DEFAULT = "settled-0"
 
 
 def resolve(model: str, revision: str | None = None) -> str:
@@ -31,7 +31,7 @@ def resolve(model: str, revision: str | None = None) -> str:
 
     Args:
         model: a checkpoint folder, a hub id, or a base that ships with the package: `miniature/` and the name of its
-            folder in miniature/bases, or `miniature` for the first elicitable one.
+            folder in miniature/bases, or `miniature` for the first settled one.
         revision: the hub revision to pin.
 
     Raises:

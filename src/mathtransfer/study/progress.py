@@ -106,7 +106,8 @@ def follow(tier: Tier, root: Path, left: list[_Run], cores: int, lines: Iterable
             waiting.discard(run)
             running[run] = datetime.now()
             continue
-        seconds = (datetime.now() - running.pop(run)).total_seconds()
+        waiting.discard(run)  # lines of two runs may run into each other, so that no start was read
+        seconds = (datetime.now() - running.pop(run, datetime.now())).total_seconds()
         ended[found[3]] += 1
         if found[3] == "done":
             durations.add(run, seconds)
