@@ -57,8 +57,8 @@ def test_greedy_takes_the_likeliest_token(model, prompts, batch_size, pad):
     """Whatever is batched with a prompt, with no penalty for repeating its words, and where the end pads as well."""
     tokenizer, settings = vocabulary.build_tokenizer(), model.generation_config
     tokenizer.pad_token = pad
-    made = complete(model, tokenizer, prompts, "greedy", 4, batch_size=batch_size)
-    assert made == [argmax_loop(model, prompt, 1, 4) for prompt in prompts]
+    made = complete(model, tokenizer, prompts, "greedy", 20, batch_size=batch_size)
+    assert made == [argmax_loop(model, prompt, 1, 20) for prompt in prompts]
     assert {completion[-1] == 1 for completion in made} == {True, False}  # with its end, or cut off
     assert model.generation_config is settings
 

@@ -19,10 +19,10 @@ STUDY = {
         "off-policy SFT, own style": {"setting": "off-policy SFT", "teacher": "own", "steps": 8},
     },
     "grid": [
-        {"settings": "all", "bases": ["elicitable-0"], "seeds": [0, 1]},
+        {"settings": "all", "bases": ["settled-0"], "seeds": [0, 1]},
         {
             "settings": ["on-policy RL"],
-            "bases": ["elicitable-0"],
+            "bases": ["settled-0"],
             "seeds": [1],
             "changes": {"learning_rate": [0.1, 0.2], "steps": [7, 30]},
         },
@@ -36,7 +36,7 @@ TIERS = {
     "tiny": {
         "html": "c",
         "record": "d",
-        "cells": [{"settings": ["on-policy RL"], "bases": ["elicitable-0"], "seeds": [1]}],
+        "cells": [{"settings": ["on-policy RL"], "bases": ["settled-0"], "seeds": [1]}],
         "train": {"steps": 2},
         "evaluate": {"n": 4},
     },
@@ -67,26 +67,26 @@ def read(tmp_path):
 def test_cells_are_all_combinations_each_once_and_called_readably(read):
     """A changed value that is the setting's own is no change."""
     assert list(read("whole").cells) == [
-        "on-policy-RL--elicitable-0--0",
-        "on-policy-RL--elicitable-0--1",
-        "SFT-on-RLs-samples--elicitable-0--0",
-        "SFT-on-RLs-samples--elicitable-0--1",
-        "off-policy-SFT-own-style--elicitable-0--0",
-        "off-policy-SFT-own-style--elicitable-0--1",
-        "on-policy-RL--elicitable-0--1--steps=30",
-        "on-policy-RL--elicitable-0--1--learning_rate=0.2",
-        "on-policy-RL--elicitable-0--1--learning_rate=0.2--steps=30",
+        "on-policy-RL--settled-0--0",
+        "on-policy-RL--settled-0--1",
+        "SFT-on-RLs-samples--settled-0--0",
+        "SFT-on-RLs-samples--settled-0--1",
+        "off-policy-SFT-own-style--settled-0--0",
+        "off-policy-SFT-own-style--settled-0--1",
+        "on-policy-RL--settled-0--1--steps=30",
+        "on-policy-RL--settled-0--1--learning_rate=0.2",
+        "on-policy-RL--settled-0--1--learning_rate=0.2--steps=30",
     ]
 
 
 def test_a_setting_differs_from_what_all_share_a_cell_from_its_setting_and_a_tier_from_all(read):
     whole, tiny = read("whole"), read("tiny")
-    assert whole.cells["off-policy-SFT-own-style--elicitable-0--0"].parameters["steps"] == 8
-    changed = whole.cells["on-policy-RL--elicitable-0--1--learning_rate=0.2--steps=30"].parameters
+    assert whole.cells["off-policy-SFT-own-style--settled-0--0"].parameters["steps"] == 8
+    changed = whole.cells["on-policy-RL--settled-0--1--learning_rate=0.2--steps=30"].parameters
     shared = {key: value for key, value in STUDY["train"].items() if key != "steps"}
     assert changed == {**shared, "steps": 30, "setting": "on-policy RL", "learning_rate": 0.2}
     (cell,) = tiny.cells.values()
-    assert cell.name == "on-policy-RL--elicitable-0--1" and cell.parameters["steps"] == 2
+    assert cell.name == "on-policy-RL--settled-0--1" and cell.parameters["steps"] == 2
     assert cell.parameters["learning_rate"] == 0.1
     assert tiny.sizes["evaluate"] == {"suite": "miniature", "n": 4}
     assert tiny.varying == whole.varying == ["learning_rate", "setting", "steps", "teacher"]
@@ -95,19 +95,19 @@ def test_a_setting_differs_from_what_all_share_a_cell_from_its_setting_and_a_tie
 def test_every_cell_is_trained_and_measured_and_every_base_evaluated(read):
     tiny = read("tiny")
     assert tiny.runs == {
-        "train": ["on-policy-RL--elicitable-0--1"],
-        "evaluate": ["elicitable-0", "on-policy-RL--elicitable-0--1"],
-        "latent_drift": ["on-policy-RL--elicitable-0--1"],
-        "token_drift": ["on-policy-RL--elicitable-0--1"],
+        "train": ["on-policy-RL--settled-0--1"],
+        "evaluate": ["settled-0", "on-policy-RL--settled-0--1"],
+        "latent_drift": ["on-policy-RL--settled-0--1"],
+        "token_drift": ["on-policy-RL--settled-0--1"],
     }
 
 
 def test_a_teacher_of_another_setting_is_its_unchanged_run_on_the_same_base_with_the_same_seed(read):
     taught = {name: cell.taught_by for name, cell in read("whole").cells.items() if cell.taught_by}
-    assert taught == {f"SFT-on-RLs-samples--elicitable-0--{n}": f"on-policy-RL--elicitable-0--{n}" for n in (0, 1)}
+    assert taught == {f"SFT-on-RLs-samples--settled-0--{n}": f"on-policy-RL--settled-0--{n}" for n in (0, 1)}
 
 
-ONE = {"settings": ["on-policy RL"], "bases": ["elicitable-0"], "seeds": [0]}
+ONE = {"settings": ["on-policy RL"], "bases": ["settled-0"], "seeds": [0]}
 
 
 @pytest.mark.parametrize(
@@ -154,17 +154,17 @@ ONE = {"settings": ["on-policy RL"], "bases": ["elicitable-0"], "seeds": [0]}
             "tiny",
             {"tiers__tiny__cells__0__seeds": [2]},
             "config/tiers.yaml, tiny.cells: unknown cell of the grid in config/study.yaml "
-            "'on-policy-RL--elicitable-0--2': expected one of SFT-on-RLs-samples--elicitable-0--0",
+            "'on-policy-RL--settled-0--2': expected one of SFT-on-RLs-samples--settled-0--0",
         ),
         (
             "tiny",
             {"tiers__tiny__cells__0__settings": ["SFT on RL's samples"]},
-            "tiny: SFT-on-RLs-samples--elicitable-0--1 needs the run on-policy-RL--elicitable-0--1 for its teacher",
+            "tiny: SFT-on-RLs-samples--settled-0--1 needs the run on-policy-RL--settled-0--1 for its teacher",
         ),
         (
             "whole",
             {"study__grid__0__bases": ["elicitable-9"]},
-            "config/study.yaml: unknown base in grid 'elicitable-9': expected one of elicitable-0",
+            "config/study.yaml: unknown base in grid 'elicitable-9': expected one of settled-0",
         ),
         (
             "whole",
