@@ -38,9 +38,9 @@ def broken(scores: pd.DataFrame, kind: str, bounds: dict) -> list[str]:
         scores: `family, format, value` (percent) on validation questions; the format is `natural`, or the one whose
             first words were given.
         kind: of base, a key of `corpus.STYLES`.
-        bounds: `questions` of each family that were asked; `group`, the least and the most of a group's natural accuracy
-            (percent); `above_chance` (points) and `family` (percent), for every family; `settled_by_nature` (points),
-            how much a given format may be better than a settled base's natural one in a group of reasoning.
+        bounds: `questions` of each family that were asked; `group`, the least and the most of a group's natural
+            accuracy (percent); `above_chance` (points) and `family` (percent), for every family; `settled_by_nature`
+            (points), how much a given format may be better than a settled base's natural one in a group of reasoning.
     """
     by_family = scores.pivot(index="family", columns="format", values="value")
     by_group = by_family.groupby(by_family.index.map(lambda name: FAMILIES[name].group)).mean()
