@@ -35,7 +35,7 @@ _MIXTURE = {
         "triage": 1.5,
     },
 }
-_OTHERS = {"passage": 0.8, "durations": 0.03, "instructions": 0.2, "truth": 0.055, "statements": 0.06}
+_OTHERS = {"passage": 0.8, "durations": 0.03, "instructions": 0.2, "truth": 0.067, "statements": 0.078}
 
 
 def _respond(problem: Problem, styles: dict[str, float], rng: random.Random) -> str:
