@@ -82,7 +82,7 @@ def _serve() -> list[str]:
     place = os.environ[_PLACE]
     listener = socket.socket(socket.AF_UNIX)
     if os.path.exists(place):
-        os.unlink(place)  # a killed server left it
+        os.unlink(place)  # the last server's: it leaves it, for at its end the name may be the next server's already
     listener.bind(place)
     listener.listen(64)  # callers wait here while the libraries are imported
     environment = dict(os.environ)
@@ -93,7 +93,6 @@ def _serve() -> list[str]:
             listener.close()
             return _attend(connection, environment)
         connection.close()
-    os.unlink(place)
     sys.exit()
 
 

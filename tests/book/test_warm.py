@@ -51,17 +51,23 @@ def wait_for(happened, seconds=20.0):
     return found
 
 
+def serve(place, environment):
+    """A new server, which has taken the place."""
+    before = place.stat().st_ino if place.exists() else None
+    process = subprocess.Popen([sys.executable, WARM, "serve"], env=environment, stdin=subprocess.PIPE)
+    wait_for(lambda: place.exists() and place.stat().st_ino != before)
+    return process
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The environment in which a server answers."""
     place = tmp_path_factory.mktemp("server") / "warm"
     environment = os.environ | {"MATHTRANSFER_WARM": str(place), "JUPYTER_PATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, WARM, "serve"], env=environment, stdin=subprocess.PIPE)
-    wait_for(place.exists)
+    process = serve(place, environment)
     yield environment
     process.stdin.close()
     assert process.wait(20) == 0
-    assert not place.exists()
 
 
 @pytest.fixture
@@ -149,6 +155,17 @@ def test_the_server_ends_with_the_shell_that_started_it_though_that_is_killed(pr
     wait_for(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
     assert not tell(probe, environment)["warm"]
     program.kill()
+
+
+def test_a_server_that_ends_late_leaves_the_next_one_its_place(probe):
+    place = probe / "warm"
+    environment = os.environ | {"MATHTRANSFER_WARM": str(place)}
+    first, second = (serve(place, environment) for _ in range(2))
+    first.stdin.close()
+    assert first.wait(60) == 0
+    assert tell(probe, environment)["warm"]
+    second.stdin.close()
+    assert second.wait(60) == 0
 
 
 CELLS = [
