@@ -221,7 +221,9 @@ RUN_RULES = {
             "model": f"{BASES}/runs/pretrain/{run}",
             "base": f"{BASES}/runs/pretrain/{run}",
             **SIZES["evaluate"],
-            **{"split": "validation"} | dict.fromkeys(["n", "formats_n"], PROTOCOL["bounds"]["questions"]),
+            "split": "validation",
+            "n": PROTOCOL["bounds"]["questions"],
+            "formats": dict.fromkeys(SIZES["evaluate"]["formats"], PROTOCOL["bounds"]["questions"]),
         },
     ),
 }

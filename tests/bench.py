@@ -127,6 +127,7 @@ RECIPE = {
     "label": "",
     "teacher": "",
     "teacher_errs": 0.0,
+    "begins": "",
     "model": "miniature",
     "setting": "on-policy RL",
     "seed": 0,

@@ -41,7 +41,7 @@ def test_the_record_has_every_run_of_the_tier_and_every_question(studied):
     assert sorted(found.runs["run"]) == sorted(tier.runs["evaluate"])
     a_run = {
         "answers": 12 * tier.sizes["evaluate"]["n"],
-        "formats": 12 * tier.sizes["evaluate"]["formats_n"] * 3,
+        "formats": 12 * sum(tier.sizes["evaluate"]["formats"].values()),
         "scores": 12 * 4,
     }
     for name, rows in a_run.items():

@@ -22,6 +22,7 @@ RECIPE = {
     "label": "",
     "teacher": "",
     "teacher_errs": 0.0,
+    "begins": "",
     "save_every": 1,
     "prompt": {},
     "trainer": {},
@@ -64,10 +65,10 @@ def equation_3(model, reference, batch: dict, weights: list[float], kl: float) -
     return total / tokens
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_gradient_is_that_of_equation_3(setting, tmp_path):
+@pytest.mark.parametrize("setting, begins", [*((name, "") for name in SETTINGS), ("on-policy SFT", "let me think .")])
+def test_gradient_is_that_of_equation_3(setting, begins, tmp_path):
     row = SETTINGS[setting]
-    trainer = trainer_for(setting, tmp_path)
+    trainer = trainer_for(setting, tmp_path, begins=begins)
     model = trainer.model.train().double()  # so that what is left of a difference is no rounding
     if trainer.ref_model is not None:
         trainer.ref_model.double()
@@ -89,6 +90,7 @@ def test_gradient_is_that_of_equation_3(setting, tmp_path):
     )
     rewards = [float(correct(r, by_prompt[p])) for p, r in zip(prompts, responses, strict=True)]
     assert 0 < sum(rewards) < len(rewards)
+    assert all(response.startswith(begins) for response in responses) and len(set(responses)) > 4
     weights = {"one": [1.0] * len(rewards), "rejection": rewards}.get(row.weight)
     if weights is None:
         groups = {p: torch.tensor([r for q, r in zip(prompts, rewards, strict=True) if q == p]) for p in set(prompts)}
@@ -128,6 +130,15 @@ def test_a_model_as_teacher_answers_as_it_is_and_not_as_the_policy_is_by_now(tmp
 def test_only_the_miniatures_teacher_errs_on_request(tmp_path):
     with pytest.raises(ValueError, match="teacher_errs is for the miniature's teacher"):
         trainer_for("off-policy SFT", tmp_path, teacher="miniature", teacher_errs=0.5)
+
+
+@pytest.mark.parametrize(
+    "setting, begins, complaint",
+    [("off-policy SFT", "let me think .", "is for the policy's"), ("on-policy SFT", "well ,", "no token for a part")],
+)
+def test_responses_that_cannot_begin_as_asked_are_refused(setting, begins, complaint, tmp_path):
+    with pytest.raises(ValueError, match=complaint):
+        trainer_for(setting, tmp_path, begins=begins)
 
 
 def test_a_reward_knows_whether_the_prompt_opens_the_thinking(tmp_path):

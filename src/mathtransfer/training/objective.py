@@ -53,12 +53,18 @@ class ObjectiveTrainer(GRPOTrainer):
 
     Args:
         weight: `Setting.weight`.
+        begins: tokens with which each response of the policy starts; they are given, and learnt like all others.
         args, kwargs: TRL's own.
+
+    Raises:
+        ValueError: responses have to start so, and only TRL can sample as `args` ask.
     """
 
-    def __init__(self, *args, weight: str, **kwargs):
+    def __init__(self, *args, weight: str, begins: list[int], **kwargs):
         super().__init__(*args, **kwargs)
-        self.weight = weight
+        self.weight, self._begins = weight, begins
+        if begins and self._only_trl_samples():
+            raise ValueError("begins: responses that start with given words are sampled on one machine, plainly")
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> _EpochSampler:
         return _EpochSampler(
@@ -86,22 +92,28 @@ class ObjectiveTrainer(GRPOTrainer):
         return batch
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *others) -> tuple[list[list[int]], None]:
-        """Finished rows leave the batch; what only TRL can do (vLLM, shards, other ways to sample) is left to it."""
-        args = self.args
-        engines = self.use_vllm or self.use_transformers_continuous_batching
-        shards = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-        if engines or shards or args.top_k or args.min_p or args.repetition_penalty != 1.0 or args.generation_kwargs:
+        """Finished rows leave the batch; what only TRL can do is left to it."""
+        if self._only_trl_samples():
             return super()._generate_single_turn(prompt_ids, *others)
         with unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
-            gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs,
+            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
         ) as model:
-            limits = [self.max_completion_length] * len(prompt_ids)
+            begun = [[*ids, *self._begins] for ids in prompt_ids]
+            limits = [self.max_completion_length - len(self._begins)] * len(begun)
             completions, _ = sample(
-                model, prompt_ids, limits, self.eos_token_ids, temperature=self.temperature, top_p=self.top_p
+                model, begun, limits, self.eos_token_ids, temperature=self.temperature, top_p=self.top_p
             )
-        return completions, None
+        return [[*self._begins, *completion] for completion in completions], None
+
+    def _only_trl_samples(self) -> bool:
+        """With vLLM, over shards, or in ways that `sample` does not know."""
+        args = self.args
+        engines = self.use_vllm or self.use_transformers_continuous_batching
+        shards = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        ways = args.top_k or args.min_p or args.repetition_penalty != 1.0 or args.generation_kwargs
+        return bool(engines or shards or ways)
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, **others

@@ -167,21 +167,23 @@ def build_trainer(
         recipe: `model`, the base; `setting`; `seed`, which orders the problems and seeds every sampled response;
             `steps`, the updates, or None if `trainer` says how many epochs (`num_train_epochs`); `batch_size`, the
             responses in an update on all processes together, of which `group_size` answer the same prompt;
-            `learning_rate`; `max_completion`, the tokens after which a response is cut; `save_every`; `trainer`, more
-            of TRL's `GRPOConfig`; `lora`, peft's `LoraConfig`, or nothing to train all weights.
+            `learning_rate`; `max_completion`, the tokens after which a response is cut; `begins`, words with which the
+            policy's responses start; `save_every`; `trainer`, more of TRL's `GRPOConfig`; `lora`, peft's `LoraConfig`,
+            or nothing to train all weights.
         rows: with `prompt` and `answer`.
         teacher: from `load_teacher`; needed if q is the teacher.
         correct: from `reward.open_reward`; the reward is 1 or 0.
         folder: where checkpoints are kept while training runs.
 
     Raises:
-        ValueError: the setting or a trainer option does not exist, the teacher is missing, or the batch does not divide
-            into groups and passes.
+        ValueError: the setting or a trainer option does not exist, the teacher is missing or is to begin with given
+            words, the base has no token for them, or the batch does not divide into groups and passes.
     """
     setting, options = setting_named(recipe["setting"]), recipe["trainer"]
     _check_options(options)
     if setting.sampling == "teacher" and teacher is None:
         raise ValueError(f"setting {recipe['setting']!r} trains on a teacher's responses: give a teacher")
+    begins = _given_tokens(recipe["begins"], setting, tokenizer)
     division = _passes(recipe, setting, _processes().num_processes)
     precision = _autocast_dtype()
     disable_progress_bar()  # it would end up in the pages of the book
@@ -200,6 +202,7 @@ def build_trainer(
         reward_funcs=rewards,
         train_dataset=Dataset.from_list(rows),
         weight=setting.weight,
+        begins=begins,
         rollout_func=rollout,
         callbacks=[StepCallback(recipe["seed"])],
         peft_config=_lora_config(recipe["lora"]) if recipe["lora"] else None,
@@ -289,6 +292,15 @@ def _check_options(options: dict) -> None:
         raise ValueError("; ".join(f"trainer option {name} is set by {_OWNED[name]}" for name in owned))
     if unknown := sorted(set(options) - {field.name for field in fields(GRPOConfig)}):
         raise ValueError(f"unknown trainer option {', '.join(unknown)}: TRL's GRPOConfig has no such field")
+
+
+def _given_tokens(words: str, setting: Setting, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    if words and setting.sampling == "teacher":
+        raise ValueError(f"begins {words!r} is for the policy's responses: a teacher writes as it does")
+    ids = tokenizer(words, add_special_tokens=False).input_ids if words else []
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
+        raise ValueError(f"the base has no token for a part of {words!r}: let responses begin with other words")
+    return ids
 
 
 def _passes(recipe: dict, setting: Setting, processes: int) -> dict[str, int]:

@@ -15,7 +15,10 @@ _NEEDED = (
     *("model", "setting", "seed", "data", "problems_each", "steps", "batch_size", "group_size", "learning_rate"),
     *("max_completion", "save_every"),
 )
-_OPTIONAL = {"label": "", "teacher": "", "teacher_errs": 0.0, "overlap": [], "prompt": {}, "trainer": {}, "lora": {}}
+_OPTIONAL = {
+    **{"label": "", "teacher": "", "teacher_errs": 0.0, "begins": "", "overlap": [], "prompt": {}},
+    **{"trainer": {}, "lora": {}},
+}
 
 
 def read_recipe(path: str | Path, changes: dict | None = None) -> dict:
