@@ -32,7 +32,9 @@ class ByBase:
 
     def combine(self, other: ByBase, operation: Callable[[Array, Array], Array]) -> ByBase:
         """Seed by seed on each base that both have; one value without a seed goes with every seed."""
-        return ByBase({base: operation(own, other.values[base]) for base, own in self.values.items() if base in other.values})
+        return ByBase(
+            {base: operation(own, other.values[base]) for base, own in self.values.items() if base in other.values}
+        )
 
     def __sub__(self, other: ByBase) -> ByBase:
         return self.combine(other, np.subtract)
@@ -115,7 +117,9 @@ def _scores(record: Record, answers: pd.DataFrame, draws: int) -> Scores:
     right = table.pivot(index="run", columns=["group", "benchmark", "question"], values="right")
     right = 100.0 * right.loc[models["run"]].sort_index(axis=1, key=None)
     benchmarks = right.columns.droplevel("question").drop_duplicates()
-    order = [(group, name) for name, (group) in ((n, f.group) for n, f in FAMILIES.items()) if (group, name) in benchmarks]
+    order = [
+        (group, name) for name, (group) in ((n, f.group) for n, f in FAMILIES.items()) if (group, name) in benchmarks
+    ]
     rng = np.random.default_rng(0)
     columns = [_drawn(right[key].to_numpy(dtype=float), rng, draws) for key in order]
     return Scores(models, pd.DataFrame(order, columns=["group", "benchmark"]), np.stack(columns, axis=-1))
