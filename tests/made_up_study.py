@@ -1,4 +1,4 @@
-"""A record of the whole study, made up: every effect in it is known. `python tests/made_up_study.py FOLDER` writes one."""
+"""A record of the whole study, made up, with known effects; `python tests/made_up_study.py FOLDER` writes one."""
 
 from __future__ import annotations
 

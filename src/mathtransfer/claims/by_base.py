@@ -113,16 +113,13 @@ def given(record: Record, formats: dict[str, str], draws: int = _DRAWS) -> Score
 
 def _scores(record: Record, answers: pd.DataFrame, draws: int) -> Scores:
     models = record.runs[["run", "base", "setting", "seed", "changes"]].reset_index(drop=True)
-    table = answers.assign(group=answers["benchmark"].astype(str).map({n: f.group for n, f in FAMILIES.items()}))
-    right = table.pivot(index="run", columns=["group", "benchmark", "question"], values="right")
-    right = 100.0 * right.loc[models["run"]].sort_index(axis=1, key=None)
-    benchmarks = right.columns.droplevel("question").drop_duplicates()
-    order = [
-        (group, name) for name, (group) in ((n, f.group) for n, f in FAMILIES.items()) if (group, name) in benchmarks
-    ]
+    right = answers.astype({"benchmark": str}).pivot(index="run", columns=["benchmark", "question"], values="right")
+    right = 100.0 * right.loc[models["run"]]
+    asked = right.columns.unique("benchmark")
+    benchmarks = [(family.group, name) for name, family in FAMILIES.items() if name in asked]
     rng = np.random.default_rng(0)
-    columns = [_drawn(right[key].to_numpy(dtype=float), rng, draws) for key in order]
-    return Scores(models, pd.DataFrame(order, columns=["group", "benchmark"]), np.stack(columns, axis=-1))
+    values = [_drawn(right[name].to_numpy(dtype=float), rng, draws) for _, name in benchmarks]
+    return Scores(models, pd.DataFrame(benchmarks, columns=["group", "benchmark"]), np.stack(values, axis=-1))
 
 
 def _drawn(right: Array, rng: np.random.Generator, draws: int) -> Array:
