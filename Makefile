@@ -2,8 +2,9 @@
 # make book TIER=x   the same at another size (config/tiers.yaml); CORES=n runs n notebooks side by side
 #                    KERNEL=name runs the notebooks in another Jupyter kernel
 #                    DATA_ROOT=folder names the released generations and benchmarks, DOWNLOAD=True fetches them there
-# make study         run the whole study (config/study.yaml) and record it in results/study; it goes on where it was stopped
-#                    PLAN=1 says what would run, how long it takes on CORES=n cores, and how much disk it needs
+# make study         run what results/study lacks of the study (config/study.yaml), and record it there; it goes on where it
+#                    was stopped. PLAN=1 says what would run, how long it takes on CORES=n cores, and how much disk it
+#                    needs; RECORD=1 only records what is finished, as before going on elsewhere
 # make survey        evaluate real models on the paper's twelve benchmarks with vLLM, for the chapter that compares them:
 #                    MODELS="Qwen3-14B-Base;UniReason-Qwen3-14B (RL)" as config/models.yaml names them; SETTINGS=x.yaml
 #                    for parameters of notebooks/runs/evaluate.ipynb that shall differ
@@ -24,6 +25,7 @@ MODELS ?=
 SETTINGS ?=
 KERNEL ?= warm
 PLAN ?=
+RECORD ?=
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tokenizers warn about forks, and nothing here may ask a model hub unless a notebook names a hub id.
@@ -82,13 +84,16 @@ SHORTER := grep --line-buffered -v -E '^($(NOISE))'
 book: .venv/installed
 	@$(ALONE); $(WARM); snakemake studied $(OPTIONS) 2>&1 | $(SHORTER) && snakemake all $(OPTIONS) 2>&1 | $(SHORTER)
 
-# Whatever fails, all else is run. Made first, the summary says what is left.
+# Whatever fails, all else is run, and what is finished is recorded. Made first, the summary says what is left.
 study: TIER := study
 study: .venv/installed
 	@$(ALONE); \
-	snakemake recorded $(OPTIONS) --summary > _build/plan.tsv 2> _build/plan.log || { cat _build/plan.log >&2; exit 1; }; \
 	study() { python -m mathtransfer.study $$1 $(TIER) $(CORES) _build/plan.tsv; }; \
-	if [ -n "$(PLAN)" ]; then study plan; else $(WARM); snakemake recorded $(OPTIONS) progress --keep-going 2>&1 | $(SHORTER) | study follow; fi
+	if [ -n "$(RECORD)" ]; then study record; exit; fi; \
+	snakemake unrecorded $(OPTIONS) --summary > _build/plan.tsv 2> _build/plan.log || { cat _build/plan.log >&2; exit 1; }; \
+	if [ -n "$(PLAN)" ]; then study plan; exit; fi; \
+	$(WARM); snakemake unrecorded $(OPTIONS) progress --keep-going 2>&1 | $(SHORTER) | study follow; ended=$$?; \
+	study record && exit $$ended
 
 survey: .venv/installed
 	@$(ALONE); snakemake survey $(OPTIONS) 2>&1 | $(SHORTER)

@@ -275,9 +275,17 @@ rule bases:
         table.to_csv(SHIPPED.parent / "bases.csv", index=False)
 
 
-# The record of this tier's runs, and the recorded study, which a fresh clone has and `make study` makes anew.
+# The record of this tier's runs, and the recorded study, which a fresh clone has and `make study` goes on with.
 FRESH = [f"{STUDY.record}/{name}" for name in record.FILES]
 ALL_RUNS = [path for kind, names in STUDY.runs.items() for path in manifests(kind, names)]
+# What a record has that is kept with the repository is not run again.
+KEPT = set() if STUDY.record.startswith("_build/") else record.recorded(STUDY)
+
+
+# `make study` asks for this, and then writes the record: what a rule writes, Snakemake would delete before.
+rule unrecorded:
+    input:
+        [path for kind, names in STUDY.runs.items() for path in manifests(kind, [n for n in names if n not in KEPT])],
 
 
 rule recorded:
@@ -291,8 +299,7 @@ rule recorded:
         cells=json.dumps([[name, cell.setting, cell.changes] for name, cell in CELLS.items()]),
         varying=STUDY.varying,
     run:
-        sources = {kind: notebook(f"runs/{kind}") for kind in STUDY.runs}
-        record.write_record(STUDY, ROOT, sources | {"evaluate": [*sources["evaluate"], *SUITE]})
+        record.write_record(STUDY, ROOT)
 
 
 RECORDS = sorted({*FRESH, *(str(path) for path in map(Path("results/study").joinpath, record.FILES) if path.is_file())})

@@ -95,14 +95,12 @@ def make(effects=EFFECTS, questions: int = 100, seed: int = 0, spread=SPREAD) ->
 
 def write(found: record.Record, folder: Path) -> None:
     """As `record.write_record` does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in zip(record.FILES, vars(found).values(), strict=True):
-        record._write(table, folder / name)
+    record._write(dict(zip(record.FILES, vars(found).values(), strict=True)), folder)
 
 
 def _run(name: str, cell: grid.Cell | None, base: str, kind: str) -> dict:
     row = {"run": name, "base": base, "kind": kind, "setting": cell.setting if cell else "base"}
-    row |= {"seed": cell.seed if cell else -1, "changes": ""}
+    row |= {"seed": cell.seed if cell else -1, "changes": "", "asked": "made up"}
     row |= dict.fromkeys(["teacher", "gpu"], "")
     if cell:
         own = cell.parameters

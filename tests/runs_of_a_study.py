@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mathtransfer import runs
-from mathtransfer.study.grid import Cell, Tier
+from mathtransfer.study.grid import MEASURED, Cell, Tier
 
 BENCHMARKS = {"boxes": "math", "truth": "other", "capitals": "non"}
 WORDS = {"answer": "answer 7", "steps :": "steps : 3 + 4 = 7 . answer 7", "let me think .": "let me think . answer 7"}
@@ -20,7 +20,9 @@ def tier(record: Path) -> Tier:
     faster = {"learning_rate": 0.2}
     cells.append(Cell("SFT, own", "settled-0", 0, faster, PARAMETERS | faster | {"teacher": "own"}))
     cells = {cell.name: cell for cell in cells}
-    return Tier("tiny", "", str(record), cells, {}, ["learning_rate", "setting", "teacher"])
+    return Tier(
+        "tiny", "", str(record), cells, {part: {} for part in MEASURED}, ["learning_rate", "setting", "teacher"]
+    )
 
 
 def write_runs(root: Path, of: Tier, questions: int = 40) -> None:

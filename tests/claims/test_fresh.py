@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 from runs_of_a_study import tier, write_runs
 from scipy import stats
 
@@ -20,8 +19,7 @@ def recorded(tmp_path_factory):
     root = tmp_path_factory.mktemp("study")
     of = tier(root / "record")
     write_runs(root, of)
-    code = {part: [str(ROOT / "src/mathtransfer/runs.py")] for part in record._PARTS}
-    record.write_record(of, root, code)
+    record.write_record(of, root)
     return record.read_record(root / "record")
 
 

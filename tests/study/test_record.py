@@ -1,7 +1,9 @@
 """The record of a study against the run folders that it is made of, read by hand."""
 
+import dataclasses
 import json
 import random
+import shutil
 
 import nbformat
 import numpy as np
@@ -14,7 +16,6 @@ from mathtransfer.miniature import families, traces
 from mathtransfer.miniature.formats import FORMATS, OTHERWISE
 from mathtransfer.study import record
 
-CODE = {part: [str(ROOT / "src/mathtransfer/runs.py")] for part in record._PARTS}
 RL, SFT = "RL--settled-0--1", "SFT-own--settled-0--0--learning_rate=0.2"
 
 
@@ -23,7 +24,7 @@ def written(tmp_path_factory):
     root = tmp_path_factory.mktemp("study")
     of = tier(root / "record")
     write_runs(root, of)
-    record.write_record(of, root, CODE)
+    record.write_record(of, root)
     return root, record.read_record(root / "record")
 
 
@@ -79,7 +80,7 @@ def test_the_same_runs_have_the_same_bytes(written, tmp_path):
     root, _ = written
     of = tier(tmp_path)
     again = record.Tier(of.name, of.html, of.record, dict(reversed(of.cells.items())), of.sizes, of.varying)
-    record.write_record(again, root, CODE)
+    record.write_record(again, root)
     for name in record.FILES:
         assert (tmp_path / name).read_bytes() == (root / "record" / name).read_bytes(), name
 
@@ -91,7 +92,7 @@ def test_the_code_is_what_makes_tables(tmp_path):
     def hashed(code: str, prose: str, *files: str) -> str:
         cells = [nbformat.v4.new_markdown_cell(prose), nbformat.v4.new_code_cell(code)]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), notebook)
-        return record._code_hash([str(notebook), *(str(ROOT / "src/mathtransfer" / file) for file in files)])
+        return record._code_hash([notebook, *(ROOT / "src/mathtransfer" / file for file in files)])
 
     assert hashed("a = 1", "Prose") == hashed("a = 1", "Other prose") == hashed("a = 1", "Prose", "pages/charts.py")
     assert len({hashed("a = 1", ""), hashed("a = 2", ""), hashed("a = 1", "", "runs.py")}) == 3
@@ -106,12 +107,39 @@ def test_answers_in_every_style_are_classed_by_their_first_word():
         assert begins.tolist() == [*written, "as the teacher", "otherwise"]
 
 
-def test_a_missing_run_or_record_is_named(written, tmp_path):
+def test_the_code_of_an_evaluation_has_its_tasks_and_graders():
+    names = {path.name for path in record._code_of("evaluate")}
+    assert {"evaluate.ipynb", "_greedy.yaml", "boxes.yaml", "miniature.py", "engines.py"} <= names
+    assert "evaluate.py" not in {path.name for path in record._code_of("train")}
+
+
+def test_a_record_grows_by_what_is_finished_and_says_what_it_lacks(written, tmp_path):
+    """On one machine all but a run; on another, which has the record and no runs, that run: the same bytes."""
+    root, _ = written
     of = tier(tmp_path / "record")
-    write_runs(tmp_path, of)
-    (tmp_path / "runs" / "token_drift" / RL / "manifest.json").unlink()
-    with pytest.raises(FileNotFoundError, match=f"token_drift/{RL}"):
-        record.write_record(of, tmp_path, CODE)
+    write_runs(tmp_path / "first", of)
+    (tmp_path / "first" / "runs" / "token_drift" / RL / "manifest.json").unlink()
+    assert record.recorded(of) == set()
+    assert record.write_record(of, tmp_path / "first") == [RL]
+    assert record.recorded(of) == {"RL--settled-0--0", SFT, "settled-0"}
+    write_runs(tmp_path / "second", of)
+    for other in record.recorded(of):
+        for folder in (tmp_path / "second" / "runs").glob(f"*/{other}"):
+            shutil.rmtree(folder)
+    assert record.write_record(of, tmp_path / "second") == []
+    for name in record.FILES:
+        assert (tmp_path / "record" / name).read_bytes() == (root / "record" / name).read_bytes(), name
+
+
+def test_what_is_asked_otherwise_by_now_is_not_in_the_record(written):
+    root, _ = written
+    of = tier(root / "record")
+    faster = dataclasses.replace(of.cells[RL], parameters=of.cells[RL].parameters | {"learning_rate": 0.3})
+    assert record.recorded(dataclasses.replace(of, cells=of.cells | {RL: faster})) == {*of.runs["evaluate"]} - {RL}
+    assert record.recorded(dataclasses.replace(of, sizes=of.sizes | {"evaluate": {"n": 7}})) == set()
+
+
+def test_a_missing_record_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no record: .*runs\.csv is missing; `make study` or `make book`"):
         record.read_record(tmp_path)
 
@@ -142,8 +170,7 @@ def test_the_whole_study_is_recorded_in_less_than_ten_megabytes(tmp_path):
         "scores.csv": measured([*bases, *names], 4),
         "training.parquet": training.assign(**{name: rng.random(len(training)) for name in "abcde"}),
     }
-    for name, table in tables.items():
-        record._write(table, tmp_path / name)
+    record._write(tables, tmp_path)
     total = sum(path.stat().st_size for path in tmp_path.iterdir())
     a_row = 700  # bytes of runs.csv
     assert total + a_row * (len(bases) + len(names)) < 10e6, {p.name: p.stat().st_size for p in tmp_path.iterdir()}

@@ -1,21 +1,31 @@
-"""`python -m mathtransfer.study plan TIER CORES SUMMARY`: what `make study` would run. `follow`: how far it is."""
+"""`python -m mathtransfer.study`, for the Makefile.
+
+plan TIER CORES SUMMARY    what `make study` would run
+follow TIER CORES SUMMARY  how far it is
+record TIER                what is finished, to the record
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from mathtransfer.study import grid, progress
+from mathtransfer.study import grid, progress, record
 
 
-def main(command: str, tier_name: str, cores: str, summary: str) -> None:
-    """Print the plan and, of a study that runs, its progress.
+def main(command: str, tier_name: str, cores: str = "", summary: str = "") -> None:
+    """Print the plan, and the progress of a study that runs; or write its record.
 
     Args:
-        command: `plan` or `follow`, which reads what Snakemake prints on standard input.
+        command: `plan`; `follow`, which reads what Snakemake prints on standard input; or `record`.
         summary: a file with what `snakemake --summary` said.
     """
     tier, root = grid.read_tier(tier_name), Path("_build", tier_name)
+    if command == "record":
+        missing = record.write_record(tier, root)
+        of_all = len(tier.runs["evaluate"])
+        print(f"{tier.record} has {of_all - len(missing)} of {of_all} models")
+        return
     left = progress.left_to_run(Path(summary).read_text().splitlines())
     print(progress.plan(tier, root, left, int(cores)), flush=True)
     if command == "follow":

@@ -1,8 +1,10 @@
-"""The record of a study: a few small tables of all its runs, the same bytes for the same runs.
+"""The record of a study: a few small tables of its finished runs, the same bytes for the same runs.
 
-runs.csv          a row a run: what it is, what it took, which code and which versions made it. A base's evaluation is a
-                  run too, with the base's name, the setting `base` and the seed -1. Of a run that was stopped, what it
-                  took is what it took after it went on
+A record grows: what it has is not run again, so that a study can be stopped and go on on another machine.
+
+runs.csv          a row a run: what it is, what was asked, what it took, which code and which versions made it. A base's
+                  evaluation is a run too, with the base's name, the setting `base` and the seed -1. Of a run that was
+                  stopped, what it took is what it took after it went on
 answers.parquet   a row a question as answered naturally: `begins`, the class of the answer's first word; `right`
 formats.parquet   a row a question and format, the format's first words given: `right`
 shifts.parquet    a row a run, benchmark and metric of either drift
@@ -25,10 +27,12 @@ import pandas as pd
 
 from mathtransfer import runs
 from mathtransfer.miniature.formats import FORMATS, format_of
-from mathtransfer.study.grid import MEASURED, Cell, Tier
+from mathtransfer.study.grid import MEASURED, Cell, Tier, base_folder
 
 FILES = ["runs.csv", "answers.parquet", "formats.parquet", "shifts.parquet", "scores.csv", "training.parquet"]
 _PARTS = ("train", *MEASURED)  # the kinds of run behind a row of runs.csv
+_NOTEBOOKS = runs.PACKAGE.parents[1] / "notebooks" / "runs"
+_SUITE = runs.PACKAGE / "benchmarks" / "suites" / "miniature"
 # Columns of runs.csv that another time, place or edit of the code may change without changing any other table.
 TOOK = [f"{part}_{measure}" for part in _PARTS for measure in ("seconds", "memory_mb")]
 CODE = [f"{part}_code" for part in _PARTS]
@@ -65,39 +69,65 @@ def read_record(folder: str | Path) -> Record:
     return Record(first.fillna({name: "" for name in _TEXT if name in first}), *others)
 
 
-def write_record(tier: Tier, root: str | Path, code: dict[str, list[str]]) -> None:
-    """Write the record of a tier's finished runs to the folder that the tier names.
+def recorded(tier: Tier) -> set[str]:
+    """The runs of a tier that its record has, as they are asked for now; none if there is no record."""
+    if not Path(tier.record, FILES[0]).is_file():
+        return set()
+    found = read_record(tier.record).runs.set_index("run")["asked"]
+    return {name for name in tier.runs["evaluate"] if found.get(name) == _asked(tier, name)}
+
+
+def write_record(tier: Tier, root: str | Path) -> list[str]:
+    """Write a tier's finished runs to the record that the tier names, beside those that it has already.
 
     Args:
         root: where the runs are, with `runs/` and, in `timings/`, Snakemake's measurement of each.
-        code: kind of run -> its notebook and all files of code behind it.
 
-    Raises:
-        FileNotFoundError: a run is missing.
+    Returns:
+        The runs of the tier that the record lacks still.
     """
-    folders = {part: Path(root, "runs", part) for part in _PARTS}
-    trained, evaluated = sorted(tier.cells), sorted(tier.runs["evaluate"])
-    hashes = {f"{part}_code": _code_hash(code[part]) for part in _PARTS}
+    kept = recorded(tier)
+    parts = {name: [part for part in _PARTS if name in tier.runs[part]] for name in sorted(tier.runs["evaluate"])}
+    fresh = [name for name, own in parts.items() if all(_manifest(root, part, name).is_file() for part in own)]
+    trained = [name for name in fresh if name in tier.cells]
+    hashes = {f"{part}_code": _code_hash(_code_of(part)) for part in _PARTS}
 
     def gathered(names: list[str], part: str, file: str, prepare: Callable[[pd.DataFrame], pd.DataFrame]):
         read = pd.read_csv if file.endswith(".csv") else partial(pd.read_parquet, columns=_READ[file])
-        tables = {name: prepare(read(folders[part] / name / file)) for name in names}
-        return pd.concat(tables, names=["run"]).reset_index("run").reset_index(drop=True)
+        tables = {name: prepare(read(_manifest(root, part, name).with_name(file))) for name in names}
+        return pd.concat(tables, names=["run"]).reset_index("run").reset_index(drop=True) if names else pd.DataFrame()
 
     drifts = [gathered(trained, part, "shifts.csv", _measurements) for part in ("latent_drift", "token_drift")]
     tables = {
-        "runs.csv": pd.DataFrame([_run_row(tier, name, Path(root)) | hashes for name in evaluated]),
-        "answers.parquet": gathered(evaluated, "evaluate", "samples.parquet", _answers),
-        "formats.parquet": gathered(evaluated, "evaluate", "formats.parquet", _in_formats),
+        "runs.csv": pd.DataFrame([_run_row(tier, name, Path(root)) | hashes for name in fresh]),
+        "answers.parquet": gathered(fresh, "evaluate", "samples.parquet", _answers),
+        "formats.parquet": gathered(fresh, "evaluate", "formats.parquet", _in_formats),
         "shifts.parquet": pd.concat(drifts),
-        "scores.csv": gathered(evaluated, "evaluate", "scores.csv", _measurements),
+        "scores.csv": gathered(fresh, "evaluate", "scores.csv", _measurements),
         "training.parquet": gathered(trained, "train", "log.csv", lambda log: log.drop(columns=["setting", "seed"])),
     }
-    out = Path(tier.record)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        keys = [key for key in ("run", "benchmark", "metric", "format", "question", "step") if key in table]
-        _write(table.sort_values(keys, kind="stable", ignore_index=True), out / name)
+    if stays := kept - set(fresh):
+        before = vars(read_record(tier.record)).values()
+        tables = {
+            name: pd.concat([old[old["run"].astype(str).isin(stays)], new])
+            for (name, new), old in zip(tables.items(), before, strict=True)
+        }
+    if fresh:
+        _write(tables, Path(tier.record))
+    return sorted(parts.keys() - kept - set(fresh))
+
+
+def _manifest(root: str | Path, part: str, name: str) -> Path:
+    return Path(root, "runs", part, name, "manifest.json")
+
+
+def _asked(tier: Tier, name: str) -> str:
+    """A hash of all that is asked of a run (first 16 hex digits): its base, its parameters, and how it is measured."""
+    cell = tier.cells.get(name)
+    base, parameters, measured = (cell.base, cell.parameters, MEASURED) if cell else (name, {}, ("evaluate",))
+    weights = hashlib.sha256((base_folder(base) / "model.safetensors").read_bytes()).hexdigest()
+    asked = [name, weights, parameters, [tier.sizes[part] for part in measured]]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _run_row(tier: Tier, name: str, root: Path) -> dict[str, object]:
@@ -116,6 +146,7 @@ def _run_row(tier: Tier, name: str, root: Path) -> dict[str, object]:
     }
     asked = manifests.get("train", {}).get("parameters", {}) | {"teacher": cell.parameters.get("teacher", "")}
     row |= {{"setting": "objective"}.get(key, key): asked.get(key) for key in tier.varying}
+    row["asked"] = _asked(tier, name)
     row |= dict.fromkeys(("updates", "responses", "response_tokens"))
     if name in tier.cells:
         log = pd.read_csv(root / "runs" / "train" / name / "log.csv")
@@ -150,14 +181,21 @@ def _measurements(tidy: pd.DataFrame) -> pd.DataFrame:
     return tidy[["group", "benchmark", "metric", "value", "stderr", "n"]]
 
 
-def _code_hash(files: list[str]) -> str:
+def _code_of(part: str) -> list[Path]:
+    """The files behind a kind of run: its notebook and what that imports, and of an evaluation the task files too."""
+    notebook = _NOTEBOOKS / f"{part}.ipynb"
+    tasks = [*_SUITE.glob("*.yaml"), *_SUITE.parents[1].glob("*.py")] if part == "evaluate" else []
+    return [notebook, *runs.sources(notebook), *tasks]
+
+
+def _code_hash(files: list[Path]) -> str:
     """A hash of the code in some files (first 16 hex digits): of notebooks their code cells.
 
     What draws pages is left out: it changes no table.
     """
     digest = hashlib.sha256()
-    for path in map(Path, sorted(files)):
-        if (runs.PACKAGE / "pages") in path.resolve().parents:
+    for path in sorted(set(files)):
+        if (runs.PACKAGE / "pages") in path.parents:
             continue
         if path.suffix == ".ipynb":
             cells = json.loads(path.read_text())["cells"]
@@ -167,8 +205,22 @@ def _code_hash(files: list[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _write(table: pd.DataFrame, path: Path) -> None:
-    if path.suffix == ".csv":
+def _write(tables: dict[str, pd.DataFrame], folder: Path) -> None:
+    """All tables, and then all of them get their names: a kill leaves the record that was there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    named = {}
+    for name, table in tables.items():
+        keys = [key for key in ("run", "benchmark", "metric", "format", "question", "step") if key in table]
+        texts = {key: str for key in keys if key not in ("question", "step")}  # categories have an order of their own
+        ordered = table.astype(texts).sort_values(keys, kind="stable", ignore_index=True)
+        named[folder / f"{name}.partial"] = folder / name
+        _write_table(ordered, folder / f"{name}.partial", name.endswith(".csv"))
+    for partly, path in named.items():
+        partly.replace(path)
+
+
+def _write_table(table: pd.DataFrame, path: Path, as_text: bool) -> None:
+    if as_text:
         table.to_csv(path, index=False, lineterminator="\n")
     else:
         names = [name for name in table if pd.api.types.is_string_dtype(table[name])]
