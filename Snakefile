@@ -60,7 +60,8 @@ def touched(name):
 
 def base_of(run):
     """The base behind a run, which may be the base's own evaluation, as the run notebooks name it."""
-    return f"miniature/{CELLS[run].base if run in CELLS else run}"
+    base = CELLS[run].base if run in CELLS else run
+    return f"miniature/{base}" if grid.base_folder(base).is_relative_to(grid.SHIPPED) else str(grid.base_folder(base))
 
 
 def model_of(run):
@@ -68,9 +69,11 @@ def model_of(run):
 
 
 def base_files(base):
-    """What a base's model is made of, which the story of its pre-training is not."""
-    story = ("log.csv", "manifest.json")
-    return sorted(str(path) for path in grid.base_folder(base).iterdir() if path.name not in story)
+    """What a base's model is made of, which the story of its pre-training is not; or that story, if it does not ship."""
+    folder, story = grid.base_folder(base), ("log.csv", "manifest.json")
+    if not folder.is_relative_to(grid.SHIPPED):
+        return [f"{folder}/manifest.json"]
+    return sorted(str(path) for path in folder.iterdir() if path.name not in story)
 
 
 # Papermill starts at once if `make` has started the server of kernels/warm, and as always if not.
@@ -164,14 +167,9 @@ def drift_values(kind, run):
     return common | SIZES[kind]
 
 
-# Bases that `make bases` pre-trains, and those that ship.
-BASES, SHIPPED = "_build/bases", runs.PACKAGE / "miniature" / "bases"
-PROTOCOL = yaml.safe_load(Path("config/study.yaml").read_text())
-PRETRAINED = {
-    f"{kind}-{seed}": {"kind": kind, "seed": seed, **{name: value for name, value in own.items() if name != "seeds"}}
-    for kind, own in PROTOCOL["bases"].items()
-    for seed in own["seeds"]
-}
+# Bases that `make bases` pre-trains and that ship, and larger ones that a study pre-trains if it needs them.
+BASES, PRETRAINED, BOUNDS = str(grid.BUILT), grid.read_bases(), grid.read_bounds()
+SHIPPING = [base for base, values in PRETRAINED.items() if "hidden_size" not in values]
 
 # Rule: the study's folder, the notebook, and, of the run's name, what it reads and its parameters besides `out`.
 RUN_RULES = {
@@ -222,8 +220,8 @@ RUN_RULES = {
             "base": f"{BASES}/runs/pretrain/{run}",
             **SIZES["evaluate"],
             "split": "validation",
-            "n": PROTOCOL["bounds"]["questions"],
-            "formats": dict.fromkeys(SIZES["evaluate"]["formats"], PROTOCOL["bounds"]["questions"]),
+            "n": BOUNDS["questions"],
+            "formats": dict.fromkeys(SIZES["evaluate"]["formats"], BOUNDS["questions"]),
         },
     ),
 }
@@ -264,15 +262,15 @@ for name, (root, kind, needs, values) in RUN_RULES.items():
 # `make bases`: the bases that ship, and what they score before any post-training.
 rule bases:
     input:
-        manifests("evaluate", PRETRAINED, root=BASES),
+        manifests("evaluate", SHIPPING, root=BASES),
     run:
-        shutil.rmtree(SHIPPED, ignore_errors=True)
-        for base in PRETRAINED:
+        shutil.rmtree(grid.SHIPPED, ignore_errors=True)
+        for base in SHIPPING:
             ignored = shutil.ignore_patterns("identity.json")  # of use only to a run that goes on
-            shutil.copytree(f"{BASES}/runs/pretrain/{base}", SHIPPED / base, ignore=ignored)
-        scores = {base: acceptance.measure(f"{BASES}/runs/evaluate/{base}") for base in PRETRAINED}
+            shutil.copytree(f"{BASES}/runs/pretrain/{base}", grid.SHIPPED / base, ignore=ignored)
+        scores = {base: acceptance.measure(f"{BASES}/runs/evaluate/{base}") for base in SHIPPING}
         table = pd.concat(scores, names=["base"]).reset_index("base")
-        table.to_csv(SHIPPED.parent / "bases.csv", index=False)
+        table.to_csv(grid.SHIPPED.parent / "bases.csv", index=False)
 
 
 # The record of this tier's runs, and the recorded study, which a fresh clone has and `make study` goes on with.

@@ -145,7 +145,8 @@ def test_token_drift_counts_the_texts_that_there_are(evaluation, tmp_path):
 
 def test_pretraining_runs_and_resumes(tmp_path):
     tokenizer, checkpoint = vocabulary.build_tokenizer(), tmp_path / "checkpoint.pt"
-    settings = {"kind": "settled", "seed": 1, "batch_size": 4, "muon_lr": 0.01, "adam_lr": 3e-3}
+    settings = {"kind": "settled", "seed": 1, "hidden_size": 64, "layers": 2, "batch_size": 4}
+    settings |= {"muon_lr": 0.01, "adam_lr": 3e-3}
     whole, log = pretrain.pretrain(tokenizer, checkpoint, steps=6, save_every=100, **settings)
     stopped = pretrain._schedule
     try:  # stop after four steps, as a killed run would

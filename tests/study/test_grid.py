@@ -12,6 +12,8 @@ from conftest import ROOT
 from mathtransfer.study import grid
 
 STUDY = {
+    "bases": {"settled": {"steps": 3, "seeds": [0, 1]}},
+    "larger_bases": {"4M": {"hidden_size": 256}},
     "train": {"problems_each": 9, "steps": 7, "batch_size": 4, "group_size": 2, "max_completion": 5, "save_every": 3},
     "settings": {
         "on-policy RL": {"setting": "on-policy RL", "learning_rate": 0.1},
@@ -32,7 +34,7 @@ STUDY = {
     "token_drift": {"n": 5},
 }
 TIERS = {
-    "whole": {"html": "a", "record": "b", "cells": "all"},
+    "whole": {"html": "a", "record": "b", "cells": "grid"},
     "tiny": {
         "html": "c",
         "record": "d",
@@ -107,6 +109,14 @@ def test_a_teacher_of_another_setting_is_its_unchanged_run_on_the_same_base_with
     assert taught == {f"SFT-on-RLs-samples--settled-0--{n}": f"on-policy-RL--settled-0--{n}" for n in (0, 1)}
 
 
+def test_a_base_is_pre_trained_as_its_kind_and_size_say_and_ships_or_is_built(read, tmp_path):
+    read("whole")
+    found = grid.read_bases(tmp_path)
+    assert list(found) == ["settled-0", "settled-1", "settled-0-4M", "settled-1-4M"]
+    assert found["settled-1-4M"] == {"kind": "settled", "seed": 1, "steps": 3, "hidden_size": 256}
+    assert grid.base_folder("settled-0").is_dir() and not grid.base_folder("settled-0-4M").is_dir()
+
+
 ONE = {"settings": ["on-policy RL"], "bases": ["settled-0"], "seeds": [0]}
 
 
@@ -164,7 +174,7 @@ ONE = {"settings": ["on-policy RL"], "bases": ["settled-0"], "seeds": [0]}
         (
             "whole",
             {"study__grid__0__bases": ["elicitable-9"]},
-            "config/study.yaml: unknown base in grid 'elicitable-9': expected one of settled-0",
+            "config/study.yaml: unknown base 'elicitable-9': expected one of settled-0, settled-0-4M, settled-1",
         ),
         (
             "whole",

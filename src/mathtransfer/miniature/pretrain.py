@@ -19,17 +19,20 @@ from mathtransfer.miniature.corpus import documents
 _PROMPT_WEIGHT = 0.1  # ours: the base should model questions too, but spend its capacity on responses
 
 
-def _build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
-    """A Qwen3 causal model of about one million parameters with random weights."""
+_HEAD = 32  # dimensions of an attention head
+
+
+def _build_model(tokenizer: PreTrainedTokenizerFast, seed: int, hidden_size: int, layers: int) -> Qwen3ForCausalLM:
+    """A Qwen3 causal model with random weights."""
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
+        hidden_size=hidden_size,
+        intermediate_size=3 * hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden_size // _HEAD,
+        num_key_value_heads=hidden_size // _HEAD // 2,
+        head_dim=_HEAD,
         max_position_embeddings=256,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
@@ -95,6 +98,8 @@ def pretrain(
     *,
     kind: str,
     seed: int,
+    hidden_size: int,
+    layers: int,
     steps: int,
     batch_size: int,
     muon_lr: float,
@@ -105,13 +110,14 @@ def pretrain(
 
     Args:
         kind: of base, a key of `corpus.STYLES`.
+        hidden_size: a multiple of 64, for heads have 32 dimensions and two of them share keys and values.
 
     Returns:
         The model, and a log with one row every 100 steps: `step`, `tokens` (seen so far), `loss` (nats, mean of those
         steps).
     """
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    model = _build_model(tokenizer, seed)
+    model = _build_model(tokenizer, seed, hidden_size, layers)
     optimizers = _build_optimizers(model, muon_lr, adam_lr)
     rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     state = {"step": 0, "tokens": 0, "losses": [], "log": []}  # losses since the last row of the log

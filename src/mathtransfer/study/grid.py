@@ -21,11 +21,13 @@ from mathtransfer.miniature import traces
 from mathtransfer.training.settings import SETTINGS
 
 _STUDY, _TIERS = "config/study.yaml", "config/tiers.yaml"
-_BASES = runs.PACKAGE / "miniature" / "bases"
+SHIPPED = runs.PACKAGE / "miniature" / "bases"
+BUILT = Path("_build/bases")  # where bases that do not ship are pre-trained
 MEASURED = ("evaluate", "latent_drift", "token_drift")  # what is measured of a trained model, each in a run of its own
 _PAGES = ("report", "rejection")  # run notebooks that are only shown
 _GIVEN = ("model", "label", "seed", "out")  # parameters of `train` that a cell itself says
 _PART = ("settings", "bases", "seeds", "changes")
+_GRIDS = ("grid", "pilot", "larger")  # of the protocol
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,31 @@ class Tier:
 
 
 def base_folder(base: str) -> Path:
-    """The folder of a base that ships with the package."""
-    return _BASES / base
+    """The folder of a base that ships with the package, or else where it is pre-trained."""
+    shipped = SHIPPED / base
+    return shipped if shipped.is_dir() else BUILT / "runs" / "pretrain" / base
+
+
+def read_bases(root: str | Path = ".") -> dict[str, dict]:
+    """The protocol's bases by name, such as `settled-0` or `settled-0-4M`: the parameters of the notebook `pretrain`.
+
+    Raises:
+        ValueError: there is no such parameter; the message says where it stands and what is allowed.
+    """
+    study = yaml.safe_load(Path(root, _STUDY).read_text())
+    known, found = _parameters(root, "pretrain"), {}
+    for kind, (size, own) in itertools.product(study["bases"], {"": {}, **study["larger_bases"]}.items()):
+        values = {name: value for name, value in study["bases"][kind].items() if name != "seeds"} | own
+        _check(_STUDY, f"parameter of {kind} bases {size}".strip(), values, known)
+        for seed in study["bases"][kind]["seeds"]:
+            name = "-".join(filter(None, [kind, str(seed), size]))
+            found[name] = {"kind": kind, "seed": seed, **values}
+    return found
+
+
+def read_bounds(root: str | Path = ".") -> dict:
+    """The bounds by which the protocol accepts a base, see `acceptance.broken`."""
+    return yaml.safe_load(Path(root, _STUDY).read_text())["bounds"]
 
 
 def read_tier(name: str, root: str | Path = ".") -> Tier:
@@ -106,15 +131,14 @@ def read_tier(name: str, root: str | Path = ".") -> Tier:
         _check(_TIERS, f"parameter in {name}.{kind}", tier.get(kind, {}), known)
     changeable = [name for name in _parameters(root, "train") if name not in _GIVEN]
     _check_settings(study["settings"], changeable)
-    whole = _cells(_STUDY, "grid", study["grid"], study, changeable)
-    chosen = whole
-    if tier["cells"] == "pilot":
-        chosen = _cells(_STUDY, "pilot", study["pilot"], study, changeable)
-    elif tier["cells"] != "all":
-        field = f"{name}.cells"
+    whole, field = _cells(_STUDY, "grid", study["grid"], study, changeable), f"{name}.cells"
+    if isinstance(tier["cells"], str):
+        _check(f"{_TIERS}, {field}", "part of the protocol", [tier["cells"]], _GRIDS)
+        chosen = _cells(_STUDY, tier["cells"], study[tier["cells"]], study, changeable)
+    else:
         chosen = _cells(_TIERS, field, tier["cells"], study, changeable)
         _check(f"{_TIERS}, {field}", f"cell of the grid in {_STUDY}", chosen, whole)
-    _check(_STUDY, "base in grid", {cell.base for cell in chosen.values()}, [path.name for path in _BASES.iterdir()])
+    _check(_STUDY, "base", sorted({cell.base for cell in chosen.values()}), read_bases(root))
     for cell in chosen.values():
         if cell.taught_by not in (None, *chosen):
             raise ValueError(f"{name}: {cell.name} needs the run {cell.taught_by} for its teacher: add it to the cells")

@@ -134,8 +134,7 @@ def _end(durations: _Durations, waiting: set[_Run], running: dict[_Run, datetime
 
 def _disk(tier: Tier, root: Path, kinds: Counter, cores: int) -> str:
     """Measured on finished runs; before that, only checkpoints are known: they have a base's weights in float32."""
-    with safe_open(base_folder(tier.bases[0]) / "model.safetensors", "numpy") as file:
-        weights = 4 * sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    weights = max(map(_weights_size, tier.bases))
     sizes = {"train": weights}
     for kind in tier.runs:
         folders = [path.parent for path in (root / "runs" / kind).glob("*/manifest.json")]
@@ -147,6 +146,15 @@ def _disk(tier: Tier, root: Path, kinds: Counter, cores: int) -> str:
     without = f", without {', '.join(unknown)}: none has finished yet" if unknown else ""
     more = _RESUME * weights * cores
     return f"about {total / 1e6:,.0f} MB{without}; {more / 1e6:,.0f} MB more while {cores} runs train"
+
+
+def _weights_size(base: str) -> int:
+    """Bytes of a base's weights in float32; none if it is still to be pre-trained."""
+    path = base_folder(base) / "model.safetensors"
+    if not path.is_file():
+        return 0
+    with safe_open(path, "numpy") as file:
+        return 4 * sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
 
 
 def _append(known: dict[tuple[str, ...], list[float]], kind: str, setting: str, seconds: float) -> None:

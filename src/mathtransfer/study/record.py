@@ -125,8 +125,9 @@ def _asked(tier: Tier, name: str) -> str:
     """A hash of all that is asked of a run (first 16 hex digits): its base, its parameters, and how it is measured."""
     cell = tier.cells.get(name)
     base, parameters, measured = (cell.base, cell.parameters, MEASURED) if cell else (name, {}, ("evaluate",))
-    weights = hashlib.sha256((base_folder(base) / "model.safetensors").read_bytes()).hexdigest()
-    asked = [name, weights, parameters, [tier.sizes[part] for part in measured]]
+    weights = base_folder(base) / "model.safetensors"  # which may not be pre-trained yet
+    made = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else ""
+    asked = [name, made, parameters, [tier.sizes[part] for part in measured]]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
