@@ -6,10 +6,12 @@ from functools import partial
 import pandas as pd
 import pytest
 
-from mathtransfer.claims import criteria, ledger
+from mathtransfer.claims import by_base, criteria, ledger
 from mathtransfer.claims.intervals import exact, normal_interval
 from mathtransfer.pages.ledger_table import ledger_html
 from mathtransfer.paper import reported
+
+PARTS = list(by_base.PARTS)
 
 
 def between(low, high, value=None):
@@ -100,15 +102,21 @@ def test_one_margin_for_little():
 def test_evidence_needs_a_criterion_and_a_layer():
     one = between(0, 2)
     with pytest.raises(ValueError, match="write it down before"):
-        ledger.judge("miniature", [("made_up", one, "here")])
+        ledger.judge("miniature", [("made_up", one, "here")], PARTS[0])
     with pytest.raises(ValueError, match="unknown layer 'minature'"):
         ledger.judge("minature", [("rl_less_sft_math", one, "here")])
     with pytest.raises(ValueError, match="P1 is not applicable"):
-        ledger.judge("miniature", [("share_failing", one, "here")])
+        ledger.judge("miniature", [("share_failing", one, "here")], PARTS[0])
+    with pytest.raises(ValueError, match="unknown part '' of the layer 'miniature': expected one of 'elicitable bases"):
+        ledger.judge("miniature", [("rl_less_sft_math", one, "here")])
+    with pytest.raises(
+        ValueError, match="unknown part 'settled bases, natural' of the layer 'full': expected one of ''"
+    ):
+        ledger.judge("full", [("rl_less_sft_math", one, "here")], PARTS[2])
 
 
 def test_evidence_is_read_back_in_the_order_of_the_claims(tmp_path):
-    late = ledger.judge("miniature", [("sft_over_rl_kl_least", between(1.5, 2.5), "a")])
+    late = ledger.judge("miniature", [("sft_over_rl_kl_least", between(1.5, 2.5), "a")], PARTS[1])
     early = ledger.judge("published", [("rl_less_sft_math", between(-8.0, -4.0), "b")])
     recorded = ledger.record(tmp_path, "a_chapter", {"late": late, "early": early})
     assert list(recorded["cell"]) == ["a_chapter#early", "a_chapter#late"]
@@ -123,25 +131,42 @@ def test_no_claim_vanishes_and_what_cannot_be_asked_is_told_from_what_is_missing
     rows = ledger.judge("published", [("rl_less_sft_math", between(-8.0, -4.0), "b")])
     verdicts = ledger.verdicts(rows).droplevel("statement")
     assert list(verdicts.index) == list(reported.table("claims")["claim"])
-    assert verdicts.loc["S1", "published"] == criteria.FAILS
-    assert verdicts.loc["S1", "miniature"] == ledger._MISSING
-    assert verdicts.loc["S1", "released"] == ledger._NOT_APPLICABLE
+    assert list(verdicts["miniature"]) == PARTS
+    assert verdicts.loc["S1", ("published", "")] == criteria.FAILS
+    assert set(verdicts.loc["S1", "miniature"]) == {ledger._MISSING}
+    assert verdicts.loc["S1", ("released", "")] == ledger._NOT_APPLICABLE
     needs = ledger.needs(rows).set_index("claim")["needs"]
     assert {"A7", "T6"} <= set(needs.index) and "S1" not in needs.index
     assert needs["A7"]
+
+
+def test_parts_of_a_layer_are_judged_apart():
+    """Comparisons are counted within a part; a part that a claim was not asked in cannot answer."""
+    estimate = partial(normal_interval, -2.2, 1.0)  # beyond the ends at 95%, not beyond those at 1 - 0.05 / 2
+    several = [("rl_less_sft_non", estimate, "here"), ("rl_gain_non", partial(normal_interval, 9.0, 1.0), "here")]
+    rows = ledger.judge_parts("miniature", {PARTS[0]: several, PARTS[3]: several[:1]})
+    assert list(rows["part"]) == [PARTS[0], PARTS[0], PARTS[3]]
+    verdicts = ledger.verdicts(rows).droplevel("statement").loc["S3", "miniature"]
+    expected = [criteria.TOO_LITTLE, ledger._NOT_APPLICABLE, ledger._NOT_APPLICABLE, criteria.FAILS]
+    assert list(verdicts) == expected
+    shown = ledger.show(rows).data
+    assert shown.loc[0, PARTS[0]] == f"-2.20 [-4.16, -0.24]<br>{criteria.TOO_LITTLE}"
+    assert list(shown[PARTS[3]].notna()) == [True, False]
 
 
 def test_nothing_that_happens_reproduces_s3_or_s2():
     """SFT = RL = base, known as well as can be: the old S3 held."""
     none = between(-0.1, 0.1)
     found = [(name, none, "here") for name in ("sft_gain_non", "rl_gain_non", "rl_less_sft_non", "rl_less_sft_other")]
-    verdicts = ledger.verdicts(ledger.judge("miniature", found)).droplevel("statement")["miniature"]
+    rows = ledger.judge("miniature", found, PARTS[0])
+    verdicts = ledger.verdicts(rows).droplevel("statement")["miniature", PARTS[0]]
     assert verdicts["S3"] == verdicts["S2"] == criteria.NO_EFFECT
 
 
 def test_at_least_is_not_more():
     """RL as good as SFT reaches at least its scores; the old S1 asked for more."""
-    (row,) = ledger.judge("miniature", [("rl_less_sft_math", between(-1.0, 1.0), "here")]).to_dict("records")
+    rows = ledger.judge("miniature", [("rl_less_sft_math", between(-1.0, 1.0), "here")], PARTS[0])
+    (row,) = rows.to_dict("records")
     assert row["verdict"] == criteria.HOLDS
 
 
@@ -152,8 +177,11 @@ def test_the_page_shows_every_row_whatever_its_interval(tmp_path):
         "none": between(math.nan, math.nan, 2.0),
     }
     rows = ledger.judge("published", [("sft_over_rl_kl", ends, f"<{name}>") for name, ends in estimates.items()])
-    html = ledger_html(ledger.record(tmp_path, "a_chapter", {"here": rows}))
-    assert html.count("<tr data-claim") == 3
-    assert html.count('href="a_chapter.html#here"') == 3
+    of_a_part = ledger.judge("miniature", [("sft_over_rl_kl_least", between(0.5, 1.5), "here")], PARTS[0])
+    html = ledger_html(ledger.record(tmp_path, "a_chapter", {"here": pd.concat([rows, of_a_part])}))
+    assert html.count("<tr data-claim") == 4
+    assert html.count(f'data-part="{PARTS[0]}"') == 1 and f'<option value="{PARTS[0]}">' in html
+    assert html.count('<option value="">') == 4  # a drop-down has "all" once, also that of parts
+    assert html.count('href="a_chapter.html#here"') == 4
     assert "&lt;open&gt;" in html and "<open>" not in html
     assert "1.00 [−∞, ∞]" in html and "2.00 [none, none]" in html and "nan" not in html

@@ -7,6 +7,7 @@ controlled_study.py   S: statistics of RL against SFT, and what the paper's tabl
 latent_drift.py       L: the same for hidden states
 token_drift.py        T: the same for token distributions
 ablation.py           A: the same for the objective's levers
+by_base.py            scores of the recorded study base by base, and the parts in which it is judged
 miniature.py          evidence from the controlled study in miniature
 elicitation.py        what a change of format explains of its gains
 fresh.py              fresh runs of the study beside its record

@@ -21,6 +21,8 @@ from mathtransfer.study.record import Record
 KINDS = ["elicitable", "settled"]
 # The format that all models are given in each group if they are compared at equal format: how a base works at its best.
 EQUAL_FORMAT = {"math": "in steps", "other": "in steps", "non": "at once"}
+# A claim about the study is judged in parts: for each kind of base, with natural answers and at equal format.
+PARTS = {f"{kind} bases, {answers}": (kind, answers) for kind in KINDS for answers in ("natural", "equal format")}
 _DRAWS = 500  # resamples of the evaluation questions
 
 
@@ -109,6 +111,13 @@ def given(record: Record, formats: dict[str, str], draws: int = _DRAWS) -> Score
     if asked.empty:
         raise ValueError(f"the record has no answers in the formats {', '.join(formats.values())}")
     return _scores(record, asked, draws)
+
+
+def in_parts(record: Record, draws: int = _DRAWS) -> dict[str, tuple[str, Scores]]:
+    """Part -> the kind of base that it is about, and the scores; a kind without any base in the record has no part."""
+    by_answers = {"natural": natural(record, draws), "equal format": given(record, EQUAL_FORMAT, draws)}
+    there = set(record.runs["kind"])
+    return {part: (kind, by_answers[answers]) for part, (kind, answers) in PARTS.items() if kind in there}
 
 
 def _scores(record: Record, answers: pd.DataFrame, draws: int) -> Scores:

@@ -13,12 +13,15 @@ _WIDTH = 120  # of an interval's picture, pixels
 
 
 def ledger_html(evidence: pd.DataFrame) -> str:
-    """All evidence with a drop-down for claim, layer and verdict, and a link to the cell behind each row.
+    """All evidence with a drop-down for claim, layer, part and verdict, and a link to the cell behind each row.
 
     Args:
         evidence: the ledger's columns.
     """
-    filters = {name: {"": "all"} | {value: value for value in evidence[name]} for name in ("claim", "layer", "verdict")}
+    filters = {
+        name: {"": "all"} | {value: value for value in evidence[name] if value}
+        for name in ("claim", "layer", "part", "verdict")
+    }
     rows = [_row(row) for row in evidence.to_dict("records")]
     return fill("ledger_table.html", filters=filters, rows=rows, width=_WIDTH)
 
