@@ -7,21 +7,26 @@ import pandas as pd
 
 from mathtransfer import GROUP_TITLES
 
-# Okabe and Ito's palette, which people with any of the common colour deficiencies can tell apart.
+# Okabe and Ito's palette and Paul Tol's muted one: people with any of the common colour deficiencies see each.
 COLOURS = {
     "base": "#666666",
     "off-policy SFT": "#D55E00",
     "off-policy SFT, foreign style": "#B34700",
+    "off-policy SFT, own style": "#999933",
     "off-policy SFT, rejection": "#E69F00",
+    "SFT on the base's samples": "#AA4499",
+    "SFT on RL's samples": "#117733",
+    "on-policy SFT, foreign style": "#882255",
     "on-policy SFT": "#CC79A7",
     "off-policy RL": "#56B4E9",
     "on-policy RL with KL": "#009E73",
+    "on-policy RL without negatives": "#332288",
     "on-policy RL": "#0072B2",
 }
 WIDTH = 640  # of a chart, pixels
 
-# Of what is no setting of ours, in turn: black, and what Paul Tol's muted palette has beside the colours above.
-_OTHERS = ("#000000", "#882255", "#999933", "#332288")
+# Of what is no setting of ours, in turn: black, and what is left of Paul Tol's palette.
+_OTHERS = ("#000000", "#CC6677", "#44AA99", "#DDCC77")
 
 
 @alt.theme.register("mathtransfer", enable=True)

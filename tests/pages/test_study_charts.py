@@ -1,0 +1,24 @@
+"""Charts of the recorded study draw what they are given, intervals without ends too."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from mathtransfer.pages import study_charts
+from mathtransfer.pages.theme import WIDTH
+
+
+def drawn(chart) -> pd.DataFrame:
+    (rows,) = json.loads(chart.to_json())["datasets"].values()
+    return pd.DataFrame(rows)
+
+
+def test_an_interval_without_ends_reaches_the_panels_edges_and_no_further():
+    rows = [("a", "math", "natural", 2.0, 1.0, 3.0), ("b", "math", "natural", -4.0, -np.inf, np.inf)]
+    table = pd.DataFrame(rows, columns=["row", "group", "series", "value", "low", "high"])
+    chart = study_charts.forest(table, "points", "A title", "A description", little=3.0)
+    # From the least effect, -4, to the margin, 3, and half of these 7 points beyond.
+    assert drawn(chart)[["start", "end"]].to_numpy().tolist() == [[1.0, 3.0], [-7.5, 6.5]]
+    spec = chart.to_dict()
+    assert spec["description"] == "A description" and 3 * spec["spec"]["width"] < WIDTH
