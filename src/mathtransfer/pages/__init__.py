@@ -1,6 +1,7 @@
 """What a reader sees: charts and interactive elements that need no network.
 
 theme.py         one look for all charts, one colour a setting
+record_note.py   which record a chapter shows, in words
 charts.py        charts of training runs and their settings; the script that draws charts offline
 model_charts.py  charts of real models
 format_charts.py a chart of what a change of format explains
