@@ -72,6 +72,23 @@ def test_a_finished_study_plans_nothing_and_a_changed_file_what_depends_on_it(st
     assert "Time: about " in changed
 
 
+def test_what_a_kept_record_has_is_not_run_again(studied, tmp_path):
+    """In a new clone, which has the record and no runs: on another machine the study goes on."""
+    folder = copy_repository(tmp_path / "copy")
+    tiers = yaml.safe_load((folder / "config" / "tiers.yaml").read_text())
+    tiers["smoke"]["record"] = "results/smoke"
+    (folder / "config" / "tiers.yaml").write_text(yaml.safe_dump(tiers))
+    shutil.copytree(studied / RECORD, folder / "results" / "smoke")
+    tier, plan = grid.read_tier("smoke", folder), [*MAKE_STUDY, "PLAN=1"]
+    of_all = sum(map(len, tier.runs.values()))
+    assert run(plan, folder).stdout == f"All {of_all} runs are finished\n"
+    table = pd.read_csv(folder / "results" / "smoke" / "runs.csv")
+    gone = next(iter(tier.cells))
+    table[table["run"] != gone].to_csv(folder / "results" / "smoke" / "runs.csv", index=False)
+    left = run(plan, folder).stdout
+    assert left.startswith(f"4 of {of_all} runs are left: "), left
+
+
 def test_a_study_that_is_killed_at_any_moment_and_begun_again_has_the_same_record(studied, tmp_path):
     """One cell of the slice, another one every time, in a copy that has no other."""
     whole, folder = record.read_record(studied / RECORD), copy_repository(tmp_path / "copy")
