@@ -73,9 +73,12 @@ def test_one_number_that_was_altered_is_named(whole, noted):
 
 
 def test_code_that_changed_is_named_by_kind_of_run(whole, noted):
-    runs = whole.runs.assign(train_code="older", evaluate_code="older")
+    runs = whole.runs.assign(evaluate_code="older")
+    runs.loc[runs["seed"] == 0, "train_code"] = "older"
+    of_seed_0, trained = (runs["seed"] == 0).sum(), (runs["seed"] >= 0).sum()
     note = noted(dataclasses.replace(whole, runs=runs), sliced(whole))
-    assert "**Since then code has changed**, that of `train`, `evaluate`." in note
+    changed = f"that of {of_seed_0} of {trained} `train`, that of {len(runs)} of {len(runs)} `evaluate`."
+    assert f"**Since then code has changed**: {changed}" in note
 
 
 def test_a_part_of_the_protocol_says_which(whole, noted):
