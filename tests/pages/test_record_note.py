@@ -9,10 +9,8 @@ from conftest import ROOT
 
 from mathtransfer.claims import fresh
 from mathtransfer.pages import record_note
-from mathtransfer.study import grid
 from mathtransfer.study.record import Record
 
-BASES = [f"{kind}-{seed}" for kind in ("elicitable", "settled") for seed in range(3)]
 RUN = "on-policy-RL--settled-0--1"
 
 
@@ -31,9 +29,6 @@ def whole():
 def noted(tmp_path, monkeypatch):
     """Writes a recorded study and fresh runs, either may be missing, and reads what the note says."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(grid, "_BASES", tmp_path / "bases")
-    for base in BASES:
-        (tmp_path / "bases" / base).mkdir(parents=True)
 
     def read(recorded: Record | None, own: Record | None) -> str:
         if recorded is not None:
