@@ -1,4 +1,4 @@
-"""Paths through gains and costs: read from a record by brute force, compared by interpolation, with honest intervals."""
+"""Paths through gains and costs: read from a record by brute force, compared by interpolation, honest on seeds."""
 
 import made_up_study
 import numpy as np

@@ -26,7 +26,7 @@ class Path:
 
     at: the learning rates or numbers of updates, `(points,)`, zero for the base
     gains: group -> the mean over seeds, percentage points, `(1 + draws, points)`, what was observed first
-    variance: group -> what training seeds give each of these means, `(points,)`, the spread being the same at all points
+    variance: group -> that of these means between training seeds, `(points,)`; one spread for all points
     freedom: degrees of freedom of that spread; zero if no point has two seeds, and then the variance is zero too
     kl: divergence from the base on mathematics, nats a token, `(points,)`
     tokens: of all responses that were trained on, `(points,)`
