@@ -23,19 +23,19 @@ def frontiers(table: pd.DataFrame, x: str, x_title: str, title: str, description
     """
     colours = setting_colours(list(table["setting"]))
     alone = alt.selection_point(fields=["setting"], bind="legend")
-    shared = alt.Chart(table.replace({"group": GROUP_TITLES})).encode(
+    named = table.replace({"group": GROUP_TITLES})
+    shared = alt.Chart(named).encode(
         x=alt.X(f"{x}:Q", title=x_title),
         color=fixed_colours("setting", colours).legend(columns=2),
         opacity=alt.when(alone).then(alt.value(1)).otherwise(alt.value(0.08)),
         tooltip=["setting", "at", "answers", "group", *numbers([x, "value", "low", "high"], "+.3~g")],
     )
     axis = "gain (percentage points)"
-    zero = alt.Chart(table).mark_rule(color="#888888").encode(y=alt.datum(0))
+    zero = alt.Chart(named).mark_rule(color="#888888").encode(y=alt.datum(0))
     bars = shared.mark_rule(strokeWidth=1).encode(y=alt.Y("low:Q", title=axis), y2="high:Q")
     lines = shared.mark_line(strokeWidth=1.5).encode(y=alt.Y("value:Q", title=axis), order="at:Q")
     points = shared.mark_circle(size=30).encode(y=alt.Y("value:Q", title=axis)).add_params(alone)
-    answers = list(table["answers"].unique())
-    groups = [name for name in GROUP_TITLES.values() if name in set(table["group"].replace(GROUP_TITLES))]
+    groups = [name for name in GROUP_TITLES.values() if name in set(named["group"])]
     return (
         alt.layer(zero, bars, lines, points)
         .properties(width=(WIDTH - 130) // len(groups), height=190)
