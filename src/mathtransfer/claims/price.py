@@ -14,7 +14,7 @@ import pandas as pd
 
 from mathtransfer import GROUPS
 from mathtransfer.claims.by_base import Scores
-from mathtransfer.claims.intervals import Array, Interval, normal_interval, two_part_interval
+from mathtransfer.claims.intervals import Array, Interval, normal_interval, pooled_variance, two_part_interval
 from mathtransfer.study.record import Record
 
 MEASURES = ["math", "kl", "tokens"]  # of how far a path has come
@@ -95,9 +95,8 @@ def _from_base(gains: list[Array]) -> Array:
 
 def _variance(by_point: list[Array]) -> Array:
     """What seeds give the mean at every point, from one `(seeds,)` a point; nothing to the base."""
-    freedom = sum(len(seeds) - 1 for seeds in by_point)
-    pooled = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in by_point) / max(1, freedom)
-    return np.array([0.0, *(pooled / len(seeds) for seeds in by_point)])
+    pooled, freedom = pooled_variance(by_point)
+    return np.array([0.0, *(pooled / len(seeds) if freedom else 0.0 for seeds in by_point)])
 
 
 def _interval(values: Array, seed_variance: float, freedom: int) -> Interval:
