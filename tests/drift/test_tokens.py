@@ -361,7 +361,7 @@ def test_shift_evenness_by_hand():
     )
     # Two tokens in one of ten pairs; at random two of 20 lie in 10 (1 - C(18, 2) / C(20, 2)) tenths. Three single ones.
     expected = 10 * (1 - 18 * 17 / (20 * 19))
-    assert summaries.shift_evenness(table).to_dict() == pytest.approx({0: 100 / expected, 2: 100.0})
+    assert summaries._shift_evenness(table).to_dict() == pytest.approx({0: 100 / expected, 2: 100.0})
 
 
 def test_evenness_of_random_placement_is_a_hundred_whatever_the_length():
@@ -369,16 +369,16 @@ def test_evenness_of_random_placement_is_a_hundred_whatever_the_length():
     for length, share in ((14, 0.3), (70, 0.1), (4000, 0.02)):
         shifted = [rng.random(length) < share for _ in range(300)]
         table = pd.concat([shifted_text(2 * i, length, np.flatnonzero(s)) for i, s in enumerate(shifted)])
-        even = summaries.shift_evenness(table)
+        even = summaries._shift_evenness(table)
         assert even.mean() == pytest.approx(100, abs=4 * even.sem() + 0.5)
         # In the first half alone it is not.
         half = pd.concat([shifted_text(2 * i, length, np.flatnonzero(s[: length // 2])) for i, s in enumerate(shifted)])
-        assert summaries.shift_evenness(half).mean() < even.mean() - 2
+        assert summaries._shift_evenness(half).mean() < even.mean() - 2
 
 
 def test_a_response_adds_up_its_tokens():
     table = pd.DataFrame({"text": [0, 0, 1], "kl": [0.5, 0.25, 2.0]})
-    assert summaries.response_kl(table).to_dict() == {0: 0.75, 1: 2.0}
+    assert summaries._response_kl(table).to_dict() == {0: 0.75, 1: 2.0}
 
 
 def test_most_moved_by_hand():
