@@ -1,4 +1,7 @@
-"""A record of the whole study, made up, with known effects; `python tests/made_up_study.py FOLDER` writes one."""
+"""A record of the whole study, made up, with known effects.
+
+`python tests/made_up_study.py FOLDER` writes one, `python tests/made_up_study.py FOLDER pilot` that of the pilot.
+"""
 
 from __future__ import annotations
 
@@ -43,19 +46,30 @@ METRICS = {  # of the drifts: metric -> a typical value
 ON_TRAINING = {"kl": 0.1, "kl_response": 2.0, "base_kl": 0.2, "base_kl_response": 4.0}
 OF_WEIGHTS = {"relative_update": 0.1, "unchanged": 10.0, "unchanged_bfloat16": 40.0}
 SPREAD = {"base": 0.15, "seed": 0.1}  # of skills, logit
+STUDY = yaml.safe_load((ROOT / "config" / "study.yaml").read_text())
 
 
-def cells() -> dict[str, grid.Cell]:
-    """Those of the protocol's grid."""
-    study = yaml.safe_load((ROOT / "config" / "study.yaml").read_text())
+def cells(part: str = "grid") -> dict[str, grid.Cell]:
+    """Those of the protocol's grid, or of its pilot."""
     changeable = [name for name in grid._parameters(ROOT, "train") if name not in grid._GIVEN]
-    return grid._cells("study.yaml", "grid", study["grid"], study, changeable)
+    return grid._cells("study.yaml", part, STUDY[part], STUDY, changeable)
 
 
-def make(effects=EFFECTS, questions: int = 100, seed: int = 0, spread=SPREAD) -> record.Record:
+def dose(cell: grid.Cell) -> float:
+    """Learning rate times updates, as a multiple of the setting's own."""
+    own = STUDY["train"] | STUDY["settings"][cell.setting]
+    return float(np.prod([cell.parameters[name] / own[name] for name in ("learning_rate", "steps")]))
+
+
+def skill(adds: tuple[float, float, float], dose: float) -> np.ndarray:
+    """What a setting adds to each group (logit): much of it with a small dose, and too large a dose does damage."""
+    return np.array(adds) * (dose**0.5 if dose < 1 else 1 + 0.2 * np.log(dose)) - 0.5 * max(0.0, np.log(dose / 2))
+
+
+def make(effects=EFFECTS, questions: int = 100, seed: int = 0, spread=SPREAD, part: str = "grid") -> record.Record:
     """A record with these effects; formats are asked of the same questions."""
     rng = np.random.default_rng(seed)
-    of_study = cells()
+    of_study = cells(part)
     bases = sorted({cell.base for cell in of_study.values()})
     difficulty = {name: rng.normal(0, 1.0, questions) for name in FAMILIES}
     level = {base: rng.normal(0, spread["base"], 3) for base in bases}
@@ -64,6 +78,8 @@ def make(effects=EFFECTS, questions: int = 100, seed: int = 0, spread=SPREAD) ->
         base = cell.base if cell else name
         kind = base.partition("-")[0]
         shares, adds = effects[cell.setting] if cell else (BEGINS[kind], (0.0, 0.0, 0.0))
+        much = dose(cell) if cell else 1.0
+        adds = skill(adds, much)
         own = rng.normal(0, spread["seed"], 3) if cell else np.zeros(3)
         rows.append(_run(name, cell, base, kind))
         for family in FAMILIES.values():
@@ -80,12 +96,12 @@ def make(effects=EFFECTS, questions: int = 100, seed: int = 0, spread=SPREAD) ->
             ]
             scores.append(_row(name, family.group, family.name, "accuracy", 100 * right.mean(), questions, rng))
             if cell:
-                size = np.exp(rng.normal(0, 0.2)) * (1 + 2 * shares[2])
+                size = much * np.exp(rng.normal(0, 0.2)) * (1 + 2 * shares[2])
                 for metric, typical in METRICS.items():
                     begun = [metric, f"begun_{metric}"] if family.group != "non" else [metric]
                     shifts += [_row(name, family.group, family.name, m, typical * size, 60, rng) for m in begun]
         if cell:
-            size = np.exp(rng.normal(0, 0.2)) * (1 + 2 * shares[2])
+            size = much * np.exp(rng.normal(0, 0.2)) * (1 + 2 * shares[2])
             shifts += [_row(name, "training", "training", m, t * size, 60, rng) for m, t in ON_TRAINING.items()]
             shifts += [_row(name, "weights", "weights", m, t * size, 1, rng) for m, t in OF_WEIGHTS.items()]
             training.append(_log(name, cell, rng))
@@ -133,4 +149,4 @@ def _log(run: str, cell: grid.Cell, rng: np.random.Generator) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    write(make(), Path(sys.argv[1]))
+    write(make(part=(sys.argv[2:] or ["grid"])[0]), Path(sys.argv[1]))

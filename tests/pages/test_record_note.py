@@ -9,10 +9,8 @@ from conftest import ROOT
 
 from mathtransfer.claims import fresh
 from mathtransfer.pages import record_note
-from mathtransfer.study import grid
 from mathtransfer.study.record import Record
 
-BASES = [f"{kind}-{seed}" for kind in ("elicitable", "settled") for seed in range(3)]
 RUN = "on-policy-RL--settled-0--1"
 
 
@@ -31,9 +29,6 @@ def whole():
 def noted(tmp_path, monkeypatch):
     """Writes a recorded study and fresh runs, either may be missing, and reads what the note says."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(grid, "_BASES", tmp_path / "bases")
-    for base in BASES:
-        (tmp_path / "bases" / base).mkdir(parents=True)
 
     def read(recorded: Record | None, own: Record | None) -> str:
         if recorded is not None:
@@ -73,9 +68,12 @@ def test_one_number_that_was_altered_is_named(whole, noted):
 
 
 def test_code_that_changed_is_named_by_kind_of_run(whole, noted):
-    runs = whole.runs.assign(train_code="older", evaluate_code="older")
+    runs = whole.runs.assign(evaluate_code="older")
+    runs.loc[runs["seed"] == 0, "train_code"] = "older"
+    of_seed_0, trained = (runs["seed"] == 0).sum(), (runs["seed"] >= 0).sum()
     note = noted(dataclasses.replace(whole, runs=runs), sliced(whole))
-    assert "**Since then code has changed**, that of `train`, `evaluate`." in note
+    changed = f"that of {of_seed_0} of {trained} `train`, that of {len(runs)} of {len(runs)} `evaluate`."
+    assert f"**Since then code has changed**: {changed}" in note
 
 
 def test_a_part_of_the_protocol_says_which(whole, noted):

@@ -15,6 +15,8 @@ training_logs.py      evidence from the logs of its training runs
 released.py           evidence from the authors' generations
 full.py               evidence from real models, run again
 intervals.py          intervals and exact tests
+power.py              how likely the study is to decide, by simulation
+price.py              what a gain on mathematics costs elsewhere
 calibration.py        whether intervals and verdicts are honest, by simulation
 transfer.py           the Transferability Index
 recomputed.py         which of the paper's printed numbers follow from which

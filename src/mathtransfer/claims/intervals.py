@@ -153,10 +153,17 @@ def seed_interval(by_seed: ArrayLike, question_variance: float, level: float = L
     values = np.asarray(by_seed, dtype=float)
     if (k := len(values)) < 2:
         raise ValueError(f"an interval over training seeds needs at least two, found {k}")
-    of_seeds = special.stdtrit(k - 1, 0.5 + level / 2) * values.std(ddof=1) / math.sqrt(k)
+    return two_part_interval(float(values.mean()), float(values.var(ddof=1)) / k, k - 1, question_variance, level)
+
+
+def two_part_interval(
+    value: float, seed_variance: float, freedom: int, question_variance: float, level: float = LEVEL
+) -> Interval:
+    """A value with the variance that training seeds give it, estimated with some degrees of freedom, and questions."""
+    of_seeds = special.stdtrit(freedom, 0.5 + level / 2) * math.sqrt(seed_variance)
     of_questions = special.ndtri(0.5 + level / 2) * math.sqrt(question_variance)
-    mean, half = float(values.mean()), float(np.hypot(of_seeds, of_questions))
-    return mean, mean - half, mean + half
+    half = math.hypot(of_seeds, of_questions)
+    return value, value - half, value + half
 
 
 def resample_questions(accuracies: list[Array], draws: int, seed: int) -> Array:

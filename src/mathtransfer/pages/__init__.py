@@ -6,6 +6,7 @@ charts.py        charts of training runs and their settings; the script that dra
 model_charts.py  charts of real models
 format_charts.py a chart of what a change of format explains
 study_charts.py  charts of the recorded study: effects with their intervals
+frontier_charts.py  charts of what a gain costs, and of power
 explorer.py      every choice behind the index as a control
 token_strip.py   responses, each token coloured by how far it moved
 samples.py       every sample of an evaluation

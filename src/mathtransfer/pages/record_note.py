@@ -62,12 +62,16 @@ def _all(column: pd.Series) -> str:
 
 
 def _of_code(fresh: pd.DataFrame, recorded: pd.DataFrame) -> str:
-    """Whether the code that made the record is that of the fresh runs, which is today's."""
-    changed = [kind for kind in CODE if set(fresh[kind].dropna()) != set(recorded[kind].dropna())]
+    """Whether the code that made the recorded runs is that of the fresh ones, which is today's."""
+    changed = {}
+    for column in CODE:
+        kind = column.removesuffix("_code")
+        made = recorded.loc[recorded[f"{kind}_seconds"].notna(), column]  # a base has an evaluation alone
+        if others := int((~made.isin(fresh[column])).sum()):
+            changed[kind] = f"{others} of {len(made)}"
     if not changed:
         return "The code of every kind of run is still the same."
-    kinds = ", ".join(f"`{kind.removesuffix('_code')}`" for kind in changed)
-    return f"**Since then code has changed**, that of {kinds}."
+    return "**Since then code has changed**: " + ", ".join(f"that of {n} `{kind}`" for kind, n in changed.items()) + "."
 
 
 def _of_fresh(compared: pd.DataFrame) -> list[str]:

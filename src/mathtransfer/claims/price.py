@@ -1,0 +1,187 @@
+"""At what price: what a gain on mathematics costs elsewhere, over learning rates and over lengths of training.
+
+A setting that is trained harder, at a higher rate or for more updates, runs along a path that begins at its base. Two
+settings are compared where their paths have come equally far: to the same gain on mathematics, the same divergence from
+the base, or the same number of tokens that they were trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mathtransfer import GROUPS
+from mathtransfer.claims.by_base import Scores
+from mathtransfer.claims.intervals import Array, Interval, normal_interval, two_part_interval
+from mathtransfer.study.record import Record
+
+MEASURES = ["math", "kl", "tokens"]  # of how far a path has come
+
+
+@dataclass(frozen=True)
+class Path:
+    """One setting on one base, by growing learning rate or number of updates; the base itself comes first.
+
+    at: the learning rates or numbers of updates, `(points,)`, zero for the base
+    gains: group -> the mean over seeds, percentage points, `(1 + draws, points)`, what was observed first
+    variance: group -> that of these means between training seeds, `(points,)`; one spread for all points
+    freedom: degrees of freedom of that spread; zero if no point has two seeds, and then the variance is zero too
+    kl: divergence from the base on mathematics, nats a token, `(points,)`
+    tokens: of all responses that were trained on, `(points,)`
+    """
+
+    at: Array
+    gains: dict[str, Array]
+    variance: dict[str, Array]
+    freedom: int
+    kl: Array
+    tokens: Array
+
+    def until(self, end: float) -> Path:
+        """The path as far as a rate or number of updates."""
+        kept = self.at <= end
+        gains = {group: own[:, kept] for group, own in self.gains.items()}
+        variance = {group: own[kept] for group, own in self.variance.items()}
+        return Path(self.at[kept], gains, variance, self.freedom, self.kl[kept], self.tokens[kept])
+
+    def progress(self, measure: str) -> Array:
+        """How far each point is by one of the `MEASURES`, `(1 + draws, points)`."""
+        draws = len(self.gains["math"])
+        return self.gains["math"] if measure == "math" else np.tile(getattr(self, measure), (draws, 1))
+
+    def mean(self, group: str, weights: Array) -> tuple[Array, float]:
+        """A weighted mean over points, `(1 + draws,)`, weights as `(1 + draws, points)`, and its variance by seeds."""
+        return (weights * self.gains[group]).sum(-1), float((weights[0] ** 2 * self.variance[group]).sum())
+
+
+def paths(record: Record, scores: Scores, base: str, along: str) -> dict[str, Path]:
+    """Setting -> its path on a base.
+
+    Args:
+        scores: of the record, natural or at equal format.
+        along: `learning_rate` or `steps`, the parameter that grows; cells in which anything else is changed are left
+            out.
+    """
+    runs = record.runs[(record.runs["base"] == base) & record.runs["changes"].str.fullmatch(f"({along}=[^;]*)?")]
+    divergence = record.shifts[(record.shifts["group"] == "math") & (record.shifts["metric"] == "kl")]
+    runs = runs.assign(kl=runs["run"].map(divergence.groupby("run", observed=True)["value"].mean()))
+    row_of = {run: row for row, run in scores.models["run"].items()}
+    of_groups = {group: scores.values[..., scores.columns(group)].mean(-1) for group in GROUPS}  # (1 + draws, models)
+    found = {}
+    for setting, own in runs[runs["seed"] >= 0].groupby("setting", sort=False):
+        points = [(at, [row_of[run] for run in part["run"]]) for at, part in own.groupby(along)]
+        gains = {
+            group: [values[:, rows] - values[:, [row_of[base]]] for _, rows in points]
+            for group, values in of_groups.items()
+        }
+        spent = own.groupby(along)[["kl", "response_tokens"]].mean()
+        found[setting] = Path(
+            at=np.array([0.0, *(at for at, _ in points)]),
+            gains={group: _from_base([seeds.mean(-1) for seeds in by_point]) for group, by_point in gains.items()},
+            variance={group: _variance([seeds[0] for seeds in by_point]) for group, by_point in gains.items()},
+            freedom=sum(len(rows) - 1 for _, rows in points),
+            kl=np.array([0.0, *spent["kl"]]),
+            tokens=np.array([0.0, *spent["response_tokens"]]),
+        )
+    return found
+
+
+def _from_base(gains: list[Array]) -> Array:
+    """Gains at every point, `(1 + draws,)` each, with the base's own before them."""
+    return np.stack([np.zeros_like(gains[0]), *gains], axis=-1)
+
+
+def _variance(by_point: list[Array]) -> Array:
+    """What seeds give the mean at every point, from one `(seeds,)` a point; nothing to the base."""
+    freedom = sum(len(seeds) - 1 for seeds in by_point)
+    pooled = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in by_point) / max(1, freedom)
+    return np.array([0.0, *(pooled / len(seeds) for seeds in by_point)])
+
+
+def _interval(values: Array, seed_variance: float, freedom: int) -> Interval:
+    """Of what was observed, from `(1 + draws,)`; without degrees of freedom it covers questions alone."""
+    of_questions = float(values[1:].var(ddof=1))
+    if freedom == 0:
+        return normal_interval(float(values[0]), of_questions**0.5)
+    return two_part_interval(float(values[0]), seed_variance, freedom, of_questions)
+
+
+def frontier(of_settings: dict[str, Path]) -> pd.DataFrame:
+    """Every point of every path: `setting, at, kl, tokens, group`, and the gain as `value, low, high`."""
+    rows = []
+    for setting, path in of_settings.items():
+        for point, spent in enumerate(zip(path.at, path.kl, path.tokens, strict=True)):
+            only = np.eye(len(path.at))[point][None]
+            rows += [
+                (setting, *spent, group, *_interval(*path.mean(group, only), path.freedom)) for group in path.gains
+            ]
+    return pd.DataFrame(rows, columns=["setting", "at", "kl", "tokens", "group", "value", "low", "high"])
+
+
+def at_equal(of_settings: dict[str, Path], reference: str, measure: str) -> pd.DataFrame:
+    """The reference minus each other setting where both have come equally far, as far as the one that came less far.
+
+    Between two points a path is a straight line; if it reaches a place more than once, the first time counts.
+
+    Args:
+        measure: of how far, one of the `MEASURES`.
+
+    Returns:
+        `setting, far` (how far both have come, in the measure's unit), `group, value, low, high` in percentage points,
+        with a 95% interval over questions and, if any point has two seeds, seeds. Divergence and tokens are taken as
+        known. Where one of the two never comes as far as the other, as when only one of them gains, all are nan, and so
+        are the ends if it is so in a resample of the questions.
+    """
+    rows, ours = [], of_settings[reference]
+    for setting, theirs in of_settings.items():
+        if setting == reference:
+            continue
+        sides = [path.progress(measure) for path in (ours, theirs)]
+        far = np.minimum(sides[0][:, -1], sides[1][:, -1])
+        (a, b), freedom = (_weights(side, far) for side in sides), min(ours.freedom, theirs.freedom)
+        for group in ours.gains:
+            (of_ours, variance), (of_theirs, more) = ours.mean(group, a), theirs.mean(group, b)
+            rows.append((setting, far[0], group, *_interval(of_ours - of_theirs, variance + more, freedom)))
+    return pd.DataFrame(rows, columns=["setting", "far", "group", "value", "low", "high"])
+
+
+def _weights(progress: Array, far: Array) -> Array:
+    """The weight of each point, `(1 + draws, points)`, where a path first is as far as that, `(1 + draws,)`."""
+    before, after = progress[:, :-1], progress[:, 1:]
+    inside = (np.minimum(before, after) <= far[:, None]) & (far[:, None] <= np.maximum(before, after))
+    draws, first = np.arange(len(far)), inside.argmax(1)
+    start, length = before[draws, first], (after - before)[draws, first]
+    share = np.divide(far - start, length, out=np.zeros_like(far), where=length != 0)
+    weights = np.zeros(progress.shape)
+    weights[draws, first], weights[draws, first + 1] = 1 - share, share
+    weights[~inside.any(1)] = np.nan
+    return weights
+
+
+def dip_and_recovery(path: Path) -> pd.DataFrame:
+    """Whether a setting first loses and then recovers (arXiv 2604.06628), over lengths of training.
+
+    Returns:
+        By group `first`, the gain after the shortest training, and `later`, the gain after the longest minus that, each
+        with its 95% interval in percentage points (columns by `value, low, high`), and `verdict` in words.
+    """
+    shortest, longest = np.eye(len(path.at))[[1, -1]]
+    found = {}
+    for group in path.gains:
+        first, later = (
+            _interval(*path.mean(group, weights[None]), path.freedom) for weights in (shortest, longest - shortest)
+        )
+        ends = {("first", name): end for name, end in zip(("value", "low", "high"), first, strict=True)}
+        ends |= {("later", name): end for name, end in zip(("value", "low", "high"), later, strict=True)}
+        found[group] = ends | {("verdict", ""): f"{_start(first)}; {_rest(later)}"}
+    return pd.DataFrame.from_dict(found, orient="index")
+
+
+def _start(first: Interval) -> str:
+    return "it dips" if first[2] < 0 else "it gains at once" if first[1] > 0 else "no clear change at first"
+
+
+def _rest(later: Interval) -> str:
+    return "rises afterwards" if later[1] > 0 else "falls afterwards" if later[2] < 0 else "no clear change afterwards"

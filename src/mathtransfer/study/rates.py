@@ -1,0 +1,36 @@
+"""The rule by which the protocol's learning rates are chosen from the pilot."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from mathtransfer.study.record import Record
+
+_FEWEST = 4  # rates that must have been tried
+
+
+def chosen_rates(pilot: Record) -> pd.DataFrame:
+    """Every learning rate that was tried for each setting, and the one that the rule chooses.
+
+    The rule: the highest accuracy on mathematics, the mean over its benchmarks and over the bases and seeds on which
+    all rates of the setting were tried; of equal ones the smaller rate. The pilot asks validation questions.
+
+    Returns:
+        `setting, learning_rate, value` (percent), `runs` (how many the mean is of), `chosen`; by rate in each setting.
+
+    Raises:
+        ValueError: fewer than four rates of a setting were tried on the same bases with the same seeds.
+    """
+    scores = pilot.scores[(pilot.scores["group"] == "math") & (pilot.scores["metric"] == "accuracy")]
+    runs = pilot.runs[pilot.runs["seed"] >= 0].assign(
+        value=lambda t: t["run"].map(scores.groupby("run")["value"].mean())
+    )
+    rows = []
+    for setting, own in runs.groupby("setting", sort=False):
+        tried = own.pivot(index=["base", "seed"], columns="learning_rate", values="value").dropna()
+        if tried.empty or len(tried.columns) < _FEWEST:
+            raise ValueError(f"{setting}: the rule asks for {_FEWEST} learning rates on the same bases and seeds")
+        means = tried.mean()
+        best = means.idxmax()  # the first of equal ones, and so the smallest
+        rows += [(setting, rate, value, len(tried), rate == best) for rate, value in means.items()]
+    return pd.DataFrame(rows, columns=["setting", "learning_rate", "value", "runs", "chosen"])
