@@ -1,17 +1,20 @@
 """Single notebooks through papermill: bad parameters, missing tables, kill -9 and repetition."""
 
+import copy
 import json
 import re
 import shutil
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import ROOT, copy_repository, kill_once, papermill, run
 
 from mathtransfer import runs
+from mathtransfer.drift import latent
 from mathtransfer.miniature import pretrain, vocabulary
 from mathtransfer.models import checkpoints
 from mathtransfer.paper import reported
@@ -141,6 +144,65 @@ def test_token_drift_counts_the_texts_that_there_are(evaluation, tmp_path):
     done = run(papermill("runs/token_drift", tmp_path / "out.ipynb", evaluation=evaluation, out=out, n=5, max_tokens=4))
     assert done.returncode == 0, done.stderr[-2000:]
     assert set(pd.read_csv(out / "shifts.csv").query("metric in ['kl', 'published_kl']")["n"]) == {2}
+
+
+@pytest.mark.slow
+def test_token_drift_at_equal_behaviour_and_on_training_prompts(evaluation, tmp_path):
+    """The model is its own base, so that all divergences are 0; the rows say on how many responses."""
+    out, asked = tmp_path / "out", {"begins": "steps :", "begins_n": 1, "training_n": 3, "max_tokens": 8}
+    done = run(papermill("runs/token_drift", tmp_path / "out.ipynb", evaluation=evaluation, out=out, n=2, **asked))
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = pd.read_csv(out / "shifts.csv").set_index(["benchmark", "metric"])
+    measures = ["kl", "kl_reverse", "js", "log_ratio", "rank_shift", "shifted", "kl_response"]
+    assert set(found.loc["sums"].index) == {*measures, "published_kl", *(f"begun_{name}" for name in measures)}
+    assert set(found.loc["training"].index) == {"kl", "kl_response", "base_kl", "base_kl_response"}
+    assert found["n"].loc["training"].eq(3).all() and found["n"].loc["sums", "begun_kl"] == 1
+    assert (found["value"] == 0).all()
+
+
+@pytest.mark.slow
+def test_latent_drift_at_equal_behaviour_and_of_the_weights(base, tmp_path):
+    """A copy in which ten entries were doubled and ten were moved by less than bfloat16 can hold."""
+    model, tokenizer = copy.deepcopy(base[0]), base[1]
+    changed = model.model.layers[1].mlp.up_proj.weight
+    with torch.no_grad():
+        changed[:, :20] = 1.0
+    folders = tmp_path / "base", tmp_path / "tuned"
+    model.save_pretrained(folders[0])
+    texts = [f"what is {a} + 4 - 5 + 6 ?" for a in range(3, 11)]
+    begun = torch.tensor([tokenizer(f"{text} steps :").input_ids for text in texts])
+    with torch.no_grad():
+        before = [state[:, -1].numpy() for state in model(begun, output_hidden_states=True).hidden_states]
+        changed[0, :10] = 2.0
+        changed[0, 10:20] += 2.0**-12
+        after = [state[:, -1].numpy() for state in model(begun, output_hidden_states=True).hidden_states]
+    model.save_pretrained(folders[1])
+    for folder in folders:
+        tokenizer.save_pretrained(folder)
+    facts = {"base_fingerprint": checkpoints.fingerprint(str(folders[0]))}
+    with runs.run_folder(tmp_path / "evaluate", "evaluate", {"suite": "miniature"}, **facts) as folder:
+        samples = pd.DataFrame({"question": range(8), "sample": 0, "group": "math", "benchmark": "sums"})
+        samples.assign(prompt=texts).to_parquet(folder / "samples.parquet")
+    names = {"base": folders[0], "model": folders[1], "evaluation": tmp_path / "evaluate", "out": tmp_path / "out"}
+    done = run(papermill("runs/latent_drift", tmp_path / "out.ipynb", **names, begins="steps :", begins_n=8))
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = pd.read_csv(tmp_path / "out" / "shifts.csv").set_index(["benchmark", "metric"])["value"]
+    entries = sum(parameter.numel() for parameter in model.parameters())
+    norm = sum(
+        float(parameter.double().square().sum()) for parameter in checkpoints.load_model(str(folders[0])).parameters()
+    )
+    assert found["weights"].to_dict() == pytest.approx(
+        {
+            "unchanged": 100 * (1 - 20 / entries),
+            "unchanged_bfloat16": 100 * (1 - 10 / entries),
+            "relative_update": 100 * (10 * (1 + 2.0**-24) / norm) ** 0.5,
+        },
+        rel=1e-9,
+    )
+    shift = latent.pca_shift(np.stack(before[1:]), np.stack(after[1:]))  # all texts' last token has one embedding
+    moved = latent.centroid_distance(shift)
+    assert found["sums", "begun_last_centroid_distance"] == pytest.approx(moved, rel=1e-3)
+    assert found["sums", "begun_cka"] != found["sums", "cka"]
 
 
 def test_pretraining_runs_and_resumes(tmp_path):

@@ -149,6 +149,45 @@ def test_the_log_ratio_estimates_the_divergence_on_sampled_text_only(base, tuned
     assert abs(z["greedy"]) > 4
 
 
+def test_divergences_of_whole_responses_by_enumeration():
+    """All responses of at most two tokens: KL(p || q) of their distributions, and that over their expected length."""
+    tokenizer, prompt, size = vocabulary.build_tokenizer(), [5, 6, 7], 461
+    models = [qwen3(size, initializer_range=scale) for scale in (0.5, 0.6)]
+    first, second = [], []  # log-probabilities of the first token, and of the second after it
+    for model in models:
+        with torch.no_grad():
+            after = model(torch.tensor([[*prompt, token] for token in range(size)])).logits.double().log_softmax(-1)
+        first.append(after[0, -2].numpy())
+        second.append(after[:, -1].numpy())
+    going_on = np.arange(size) != tokenizer.eos_token_id
+    for own, other in ((0, 1), (1, 0)):
+        p = np.exp(first[own])
+        at_second = (np.exp(second[own]) * (second[own] - second[other])).sum(1)
+        whole = (p * (first[own] - first[other])).sum() + (p * going_on * at_second).sum()
+        tokens_each = 1 + (p * going_on).sum()
+        loads = [lambda number=number: models[number] for number in (own, other)]
+        decoding = engines.Decoding(2, engines.DECODINGS["sampled"])
+        sampled = completions.own_words(loads[0], tokenizer, [prompt] * 2000, decoding, batch_size=500, seed=1)
+        table = completions.token_drift(*loads, tokenizer, sampled, batch_size=500).assign(group="training")
+        a_token = summaries.summarise(table, ["group"], ("kl",)).iloc[0]
+        a_response = summaries.summarise_responses(table, ["group"]).set_index("metric").loc["kl_response"]
+        assert whole > 0.05 and a_response["stderr"] < 0.08 * whole
+        assert abs(a_response["value"] - whole) < 4 * a_response["stderr"]
+        assert abs(a_token["value"] - whole / tokens_each) < 4 * a_token["stderr"]
+        assert (a_response["group"], a_response["n"], a_token["n"]) == ("training", 2000, 2000)
+
+
+def test_given_words_are_read_and_not_compared(base):
+    """What follows them is what the model writes after a prompt that ends in them."""
+    model, tokenizer = base
+    prompts, words = prompting.encode(tokenizer, PROMPTS), tuple(prompting.first_words(tokenizer, "steps :"))
+    greedy = engines.Decoding(24, 0.0, begins=words)
+    found = completions.own_words(lambda: model, tokenizer, prompts, greedy)
+    longer = [[*prompt, *words] for prompt in prompts]
+    alone = engines.Transformers(model, tokenizer).complete(longer, engines.Decoding(22))
+    assert found == [(prompt, own.tokens) for prompt, own in zip(longer, alone, strict=True)]
+
+
 def test_what_cannot_be_compared_is_refused(base, sequences):
     with pytest.raises(ValueError, match="no completion has a token"):
         drift(base[0], base[0], [([5, 6], []), ([7], [])])
@@ -361,7 +400,7 @@ def test_shift_evenness_by_hand():
     )
     # Two tokens in one of ten pairs; at random two of 20 lie in 10 (1 - C(18, 2) / C(20, 2)) tenths. Three single ones.
     expected = 10 * (1 - 18 * 17 / (20 * 19))
-    assert summaries.shift_evenness(table).to_dict() == pytest.approx({0: 100 / expected, 2: 100.0})
+    assert summaries._shift_evenness(table).to_dict() == pytest.approx({0: 100 / expected, 2: 100.0})
 
 
 def test_evenness_of_random_placement_is_a_hundred_whatever_the_length():
@@ -369,16 +408,16 @@ def test_evenness_of_random_placement_is_a_hundred_whatever_the_length():
     for length, share in ((14, 0.3), (70, 0.1), (4000, 0.02)):
         shifted = [rng.random(length) < share for _ in range(300)]
         table = pd.concat([shifted_text(2 * i, length, np.flatnonzero(s)) for i, s in enumerate(shifted)])
-        even = summaries.shift_evenness(table)
+        even = summaries._shift_evenness(table)
         assert even.mean() == pytest.approx(100, abs=4 * even.sem() + 0.5)
         # In the first half alone it is not.
         half = pd.concat([shifted_text(2 * i, length, np.flatnonzero(s[: length // 2])) for i, s in enumerate(shifted)])
-        assert summaries.shift_evenness(half).mean() < even.mean() - 2
+        assert summaries._shift_evenness(half).mean() < even.mean() - 2
 
 
 def test_a_response_adds_up_its_tokens():
     table = pd.DataFrame({"text": [0, 0, 1], "kl": [0.5, 0.25, 2.0]})
-    assert summaries.response_kl(table).to_dict() == {0: 0.75, 1: 2.0}
+    assert summaries._response_kl(table).to_dict() == {0: 0.75, 1: 2.0}
 
 
 def test_most_moved_by_hand():

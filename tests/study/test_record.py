@@ -166,7 +166,7 @@ def test_the_whole_study_is_recorded_in_less_than_ten_megabytes(tmp_path):
             begins=rng.choice(classes, len(answers)), right=rng.random(len(answers)) < 0.5
         ),
         "formats.parquet": formats.assign(right=rng.random(len(formats)) < 0.5),
-        "shifts.parquet": measured(names, 18),
+        "shifts.parquet": measured(names, 30),
         "scores.csv": measured([*bases, *names], 4),
         "training.parquet": training.assign(**{name: rng.random(len(training)) for name in "abcde"}),
     }

@@ -79,9 +79,7 @@ class Task:
         """
         if self.choices:
             raise ValueError(f"answers to {self.name} are chosen, not written: their first words cannot be given")
-        ids = tokenizer(words, add_special_tokens=False).input_ids
-        if tokenizer.unk_token_id in ids:
-            raise ValueError(f"the model has no token for a part of {words!r}: give other first words")
+        ids = prompting.first_words(tokenizer, words)
         once = [request for request in self.requests if request.sample == 0 and (n is None or request.question < n)]
         return replace(self, requests=once, decoding=replace(self.decoding, begins=tuple(ids)))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mathtransfer import GROUPS
 from mathtransfer.claims import controlled_study, transfer
 from mathtransfer.claims import latent_drift as latent
 from mathtransfer.claims import token_drift as tokens
@@ -214,5 +215,6 @@ def _overall(shifts: pd.DataFrame, metric: str) -> list[BySeed]:
 
 def _mean_and_variance(shifts: pd.DataFrame, metric: str, *columns: str) -> tuple[pd.Series, pd.Series]:
     """The mean over benchmarks in every run, and its variance: each benchmark has questions of its own."""
-    runs = shifts[shifts["metric"] == metric].groupby(["setting", "seed", *columns])
+    of_benchmarks = shifts["group"].isin(GROUPS)  # and not of the weights or on training prompts
+    runs = shifts[of_benchmarks & (shifts["metric"] == metric)].groupby(["setting", "seed", *columns])
     return runs["value"].mean(), runs["stderr"].agg(lambda errors: (errors**2).sum(skipna=False) / len(errors) ** 2)

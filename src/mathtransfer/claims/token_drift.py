@@ -58,7 +58,7 @@ def shifted_share_ratio(sft: BySeed, rl: BySeed) -> dict[str, Estimate]:
 
 
 def shift_evenness(sft: BySeed, rl: BySeed) -> dict[str, Estimate]:
-    """T4: how evenly shifted tokens lie along a response, percent, see `drift.summaries.shift_evenness`."""
+    """T4: how evenly shifted tokens lie along a response, percent, see `drift.summaries`."""
     return {
         "sft_shift_evenness": partial(by_seed_interval, sft),
         "rl_shift_evenness": partial(by_seed_interval, rl),

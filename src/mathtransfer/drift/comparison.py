@@ -64,9 +64,8 @@ def compare(
         raise ValueError(f"there are numbers that are not finite in {damaged[0]} ({len(damaged)} tensors have some)")
     print(f"completions of {len(prompts)} prompts", flush=True)
     decoding = engines.Decoding(max_tokens, engines.DECODINGS["sampled"])
-    written = engines.Transformers(load_tuned(), tokenizer, batch_size).complete(encoded, decoding, seed)
+    sequences = completions.own_words(load_tuned, tokenizer, encoded, decoding, batch_size=batch_size, seed=seed)
     print("token drift", flush=True)
-    sequences = [(prompt, completion.tokens) for prompt, completion in zip(encoded, written, strict=True)]
     drift = completions.token_drift(
         load_tuned, load_base, tokenizer, sequences, together=together, batch_size=batch_size
     )

@@ -11,9 +11,30 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mathtransfer.drift import tokens
 from mathtransfer.drift.divergence import divergences
+from mathtransfer.models import engines
 from mathtransfer.models.readout import Continuation, Readout, check_readout, readout
 
 Load = Callable[[], PreTrainedModel]
+
+
+def own_words(
+    load: Load,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    decoding: engines.Decoding,
+    *,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> list[Continuation]:
+    """What a model writes after prompts; first words that are given to it count as part of the prompt.
+
+    Raises:
+        ValueError: a prompt fills the model's context.
+    """
+    given = len(decoding.begins)
+    written = engines.Transformers(load(), tokenizer, batch_size).complete(prompts, decoding, seed)
+    each = zip(prompts, (completion.tokens for completion in written), strict=True)
+    return [([*prompt, *ids[:given]], ids[given:]) for prompt, ids in each]
 
 
 def token_drift(

@@ -16,10 +16,10 @@ from scipy.linalg import eigh
 
 _Array = NDArray[np.float64]
 States = dict[tuple, _Array]  # group of texts -> their pooled states, `(layers, texts, hidden)`
-_SUBSPACE = 5  # leading principal directions whose subspaces are compared
 LEAST_TEXTS = 8  # for measures with intervals
-_MEASURES = ("pc1", "pc2", "distance", "centroid_shift", "cka", "angle")
+_MEASURES = ("pc1", "pc2", "distance", "centroid_shift", "cka")
 _BOOTSTRAP = 100  # resamples of the texts
+_ROUNDING = 1e-12  # a variance below this share of the mean squared norm is rounding error
 
 
 def pca_shift(base: _Array, tuned: _Array) -> pd.DataFrame:
@@ -85,11 +85,11 @@ def by_group(base: States, tuned: States, by: list[str]) -> tuple[pd.DataFrame, 
 
     Returns:
         One number a measure, `metric, value, stderr, low, high, *by, n` (texts): the paper's d as `centroid_distance`,
-        and the means over layers of `centroid_shift`, `cka` and `angle`. And all measures of every layer, `layer,
-        metric, value, low, high, *by`. See `_measures` for what they are; intervals are 95%, over texts.
+        and the means over layers of `centroid_shift` and `cka`. And all measures of every layer, `layer, metric, value,
+        low, high, *by`. See `_measures` for what they are; intervals are 95%, over texts.
 
     Raises:
-        ValueError: a group has fewer than eight texts, or the models' states differ in shape or have fewer than six
+        ValueError: a group has fewer than eight texts, or the models' states differ in shape or have fewer than two
             dimensions.
     """
     whole, layers = [], []
@@ -110,12 +110,11 @@ def _measures(base: _Array, tuned: _Array, draws: int = _BOOTSTRAP, seed: int = 
       base's standard deviation along each (the norm of the two). No sign enters, and no layer counts more because its
       states are large;
     - `cka`: linear centred kernel alignment from unbiased estimates of HSIC (Song and others, 2012), 1 for the same
-      representation up to rotation and scale; it can come out slightly below 0;
-    - `angle`: the mean principal angle between the two models' five leading principal directions, in degrees.
+      representation up to rotation and scale; it can come out slightly below 0.
 
     A direction along which states do not vary (as when all texts end in the same token) is arbitrary, and a measure
     that needs it is nan: the first four if the base varies in fewer than two directions, `cka` if either model varies
-    in none, `angle` if either varies in fewer than five, so also in a resample of fewer than six different texts.
+    in none.
 
     Args:
         base, tuned: `(layers, texts, hidden)`, the same texts in the same order.
@@ -123,7 +122,7 @@ def _measures(base: _Array, tuned: _Array, draws: int = _BOOTSTRAP, seed: int = 
     Returns:
         `(layers, measures)` and `(draws, layers, measures)`.
     """
-    _check_states(base, tuned, LEAST_TEXTS, _SUBSPACE + 1)
+    _check_states(base, tuned, LEAST_TEXTS, 2)
     texts = base.shape[1]
     drawn = np.random.default_rng(seed).integers(texts, size=(draws, texts))
     again = [np.bincount(rows, minlength=texts) for rows in drawn]
@@ -146,29 +145,23 @@ def _layer_measures(base: _Array, tuned: _Array, counts: NDArray[np.int64]) -> _
     """
     # 1. Inner products of states, less the mean of all texts.
     before, after = base - base.mean(0), tuned - tuned.mean(0)
-    within_base, within_tuned, between = before @ before.T, after @ after.T, before @ after.T  # (texts, texts)
-    # 2. Principal directions of every resample.
-    variances, directions = _principal(within_base, counts, (base**2).sum(1))
-    tuned_variances, tuned_directions = _principal(within_tuned, counts, (tuned**2).sum(1))
-    # 3. How far the mean moves along the first two of the base.
+    within_base, within_tuned = before @ before.T, after @ after.T  # (texts, texts)
+    # 2. The base's principal components in every resample.
+    variances, components = _principal(within_base, counts, (base**2).sum(1))
+    # 3. How far the mean moves along them.
     moves = counts @ (tuned - base) @ before.T / counts.shape[1]  # (draws, texts)
-    components = directions[..., :2]  # (draws, texts, 2)
     along = (components * (within_base @ components[0])).sum(1)  # cosines with those of the first draw
     move = (components * moves[..., None]).sum(1) * np.where(along < 0, -1.0, 1.0)  # (draws, 2)
     move[np.isnan(variances[:, 1])] = np.nan
-    shift = np.linalg.norm(move / np.sqrt(variances[:, :2]), axis=1)
+    shift = np.linalg.norm(move / np.sqrt(variances), axis=1)
     # 4. How alike the two models arrange the texts.
-    either = variances + tuned_variances  # nan if that of either is
     cka = _debiased_cka(_hollow(within_base), _hollow(within_tuned), counts)
-    cka[np.isnan(either[:, 0])] = np.nan
-    overlap = np.linalg.svd(directions.swapaxes(1, 2) @ between @ tuned_directions, compute_uv=False)  # (draws, 5)
-    angle = np.degrees(np.arccos(overlap.clip(-1, 1))).mean(1)
-    angle[np.isnan(either[:, -1])] = np.nan
-    return np.stack([move[:, 0], move[:, 1], np.hypot(*move.T), shift, cka, angle], axis=1)
+    cka[~(_varies(within_base, counts, base) & _varies(within_tuned, counts, tuned))] = np.nan
+    return np.stack([move[:, 0], move[:, 1], np.hypot(*move.T), shift, cka], axis=1)
 
 
 def _principal(products: _Array, counts: NDArray[np.int64], squares: _Array) -> tuple[_Array, _Array]:
-    """The leading principal components of every resample, largest first.
+    """The first two principal components of every resample, the larger first.
 
     The covariance of a resample and the matrix of its weighted inner products have the same eigenvalues, and as only
     about 63% of the texts are in a resample, the second is small whatever the hidden size.
@@ -179,22 +172,29 @@ def _principal(products: _Array, counts: NDArray[np.int64], squares: _Array) -> 
         squares: squared norms of the states themselves, `(texts,)`; a variance that is their rounding error is nan.
 
     Returns:
-        Variances `(draws, 5)`; coefficients of unit directions `(draws, texts, 5)`, 0 for those that do not vary.
+        Variances `(draws, 2)`; coefficients of unit directions `(draws, texts, 2)`, 0 for those that do not vary.
     """
     draws, texts = counts.shape
-    variances, coefficients = np.empty((draws, _SUBSPACE)), np.zeros((draws, texts, _SUBSPACE))
+    variances, coefficients = np.empty((draws, 2)), np.zeros((draws, texts, 2))
     means = counts @ products / texts
     for draw, (times, mean) in enumerate(zip(counts, means, strict=True)):
-        there = np.argsort(-times)[: max(_SUBSPACE, np.count_nonzero(times))]  # all that were drawn, and five at least
+        there = np.argsort(-times)[: max(2, np.count_nonzero(times))]  # all that were drawn, and two at least
         root = np.sqrt(times[there])
         centred = products[np.ix_(there, there)] - mean[there] - mean[there, None] + times @ mean / texts
-        values, vectors = eigh(centred * root * root[:, None], subset_by_index=[len(there) - _SUBSPACE, len(there) - 1])
+        values, vectors = eigh(centred * root * root[:, None], subset_by_index=[len(there) - 2, len(there) - 1])
         values = values[::-1] / (texts - 1)
-        varies = values > 1e-12 * (times @ squares) / texts
+        varies = values > _ROUNDING * (times @ squares) / texts
         variances[draw] = np.where(varies, values, np.nan)
         scale = np.sqrt(np.where(varies, values * (texts - 1), np.inf))
         coefficients[draw, there] = root[:, None] * vectors[:, ::-1] / scale
     return variances, coefficients
+
+
+def _varies(products: _Array, counts: NDArray[np.int64], states: _Array) -> NDArray[np.bool_]:
+    """Whether the states, `(texts, hidden)`, differ by more than rounding in every resample: `(draws,)`."""
+    texts = counts.shape[1]
+    total = counts @ np.diag(products) - (counts @ products * counts).sum(1) / texts  # of the squared distances
+    return total / (texts - 1) > _ROUNDING * (counts @ (states**2).sum(1)) / texts
 
 
 def _hollow(products: _Array) -> _Array:
@@ -229,7 +229,7 @@ def _over_layers(observed: _Array, resampled: _Array) -> pd.DataFrame:
         observed, resampled: from `_measures`.
 
     Returns:
-        `metric` (`centroid_distance`, `centroid_shift`, `cka`, `angle`), `value`, `stderr` (standard deviation over the
+        `metric` (`centroid_distance`, `centroid_shift`, `cka`), `value`, `stderr` (standard deviation over the
         resamples), `low`, `high` (their central 95%).
     """
     together = np.concatenate([observed[None], resampled])  # (1 + draws, layers, measures)
@@ -238,7 +238,7 @@ def _over_layers(observed: _Array, resampled: _Array) -> pd.DataFrame:
         known = together[:, ~np.isnan(observed[:, i]), i]
         mean[name] = pd.DataFrame(known).mean(axis=1, skipna=False)
     numbers = {"centroid_distance": np.hypot(mean["pc1"], mean["pc2"])}
-    numbers |= {name: mean[name] for name in ("centroid_shift", "cka", "angle")}
+    numbers |= {name: mean[name] for name in ("centroid_shift", "cka")}
     rows = [
         (name, values[0], values[1:].std(), *values[1:].quantile([0.025, 0.975]))  # pandas leaves nan out
         for name, values in numbers.items()

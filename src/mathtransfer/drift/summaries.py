@@ -65,12 +65,28 @@ def published_kl(drift: pd.DataFrame) -> float:
     return abs(float(drift[drift["position"] > 0].groupby("text")["log_ratio"].mean().mean()))
 
 
-def response_kl(drift: pd.DataFrame) -> pd.Series:
+def summarise_responses(drift: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Means over whole responses: `kl_response`, see `_response_kl`, and `shift_evenness`, see `_shift_evenness`.
+
+    Args:
+        drift: the table of `token_drift`, with the columns of `by`, which are the same for all tokens of a text.
+
+    Returns:
+        `*by, metric, value, stderr, n` (responses). A group whose responses are all too short for a measure has none.
+    """
+    measures = {"kl_response": _response_kl(drift), "shift_evenness": _shift_evenness(drift)}
+    values = pd.concat(measures, names=["metric", "text"]).rename("value").reset_index()
+    of_text = drift.drop_duplicates("text").set_index("text")[by]
+    grouped = values.join(of_text, on="text").groupby([*by, "metric"], sort=False)["value"]
+    return grouped.agg(value="mean", stderr="sem", n="count").reset_index()
+
+
+def _response_kl(drift: pd.DataFrame) -> pd.Series:
     """KL(tuned || base) of each whole response in nats: the sum over its tokens, so that length counts."""
     return drift.groupby("text")["kl"].sum()
 
 
-def shift_evenness(drift: pd.DataFrame) -> pd.Series:
+def _shift_evenness(drift: pd.DataFrame) -> pd.Series:
     """How evenly the rank shifts lie along each text, percent of what random placement would give. Ours.
 
     The tenths of a text that hold a shifted token, over the number to be expected if the same number of shifted tokens

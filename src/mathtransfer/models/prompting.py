@@ -41,6 +41,18 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompts: list[str], chat: bool = 
     ]
 
 
+def first_words(tokenizer: PreTrainedTokenizerBase, words: str) -> list[int]:
+    """Token ids of words that an answer is to begin with, as they follow a prompt.
+
+    Raises:
+        ValueError: the tokenizer does not know a part of them.
+    """
+    ids = tokenizer(words, add_special_tokens=False).input_ids
+    if tokenizer.unk_token_id in ids:
+        raise ValueError(f"the model has no token for a part of {words!r}: give other first words")
+    return ids
+
+
 def render(tokenizer: PreTrainedTokenizerBase, prompts: list[str], chat_format: ChatFormat) -> list[str]:
     """The texts that are sent to a model: prompts as users' turns in a chat template, or as they are.
 

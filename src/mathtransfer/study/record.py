@@ -7,7 +7,8 @@ runs.csv          a row a run: what it is, what was asked, what it took, which c
                   stopped, what it took is what it took after it went on
 answers.parquet   a row a question as answered naturally: `begins`, the class of the answer's first word; `right`
 formats.parquet   a row a question and format, the format's first words given: `right`
-shifts.parquet    a row a run, benchmark and metric of either drift
+shifts.parquet    a row a run, benchmark and metric of either drift; metrics that begin with `begun_` are of answers
+                  whose first words were given, and `training` (its prompts) and `weights` stand in for a benchmark
 scores.csv        the same of the evaluation
 training.parquet  a row a step of training
 
