@@ -100,8 +100,10 @@ STUDYING = [
     "released_generations",
     "known_problems",
     "miniature_world",
+    "protocol",
     "controlled_study",
     "elicitation_or_skill",
+    "price",
     "latent_drift",
     "token_drift",
     "paper_suite",
@@ -319,7 +321,9 @@ rule compared:
         print(f"  fresh runs beside the record: {counted}")
 
 
-READS = [*RECORDS, COMPARED]
+READS = [*RECORDS, COMPARED, "config/study.yaml", "config/tiers.yaml"]
+# The record of the runs from which learning rates and sizes were chosen.
+PILOT = [str(path) for path in map(Path("results/pilot").joinpath, record.FILES) if path.is_file()]
 # What the bases scored before any post-training, and how each was made.
 WORLD = [str(path) for path in sorted((runs.PACKAGE / "miniature").rglob("*")) if path.suffix in (".csv", ".json")]
 
@@ -339,12 +343,14 @@ CHAPTERS = {
         [],
         {},
     ),
+    "protocol": ([*PILOT, *READS], [], {}),
     "controlled_study": (
         [*READS, f"{ROOT}/elicitation.csv"],
         [f"{ROOT}/scores.csv", f"{EVIDENCE}/controlled_study.csv"],
         {},
     ),
     "elicitation_or_skill": (READS, [f"{ROOT}/elicitation.csv"], {}),
+    "price": ([*PILOT, *READS], [], {}),
     # These two also show what a record leaves out, layers and single tokens, of the fresh runs.
     "latent_drift": ([*READS, *manifests("latent_drift", CELLS)], [f"{EVIDENCE}/latent_drift.csv"], {}),
     "token_drift": ([*READS, *manifests("token_drift", CELLS)], [f"{EVIDENCE}/token_drift.csv"], {}),

@@ -88,9 +88,7 @@ def test_paths_are_the_means_of_the_answers_in_the_record(record):
                 gain = score[group][runs].mean() - score[group]["settled-0"]
                 assert path.gains[group][0, point] == pytest.approx(gain)
     of_seeds = score["other"][of.runs.query("setting == @RL and base == 'settled-0' and changes == ''")["run"]]
-    expected = (
-        of_seeds.var() / len(of_seeds) if part == "grid" else 0.0
-    )  # only the protocol's own length has several seeds
+    expected = of_seeds.var() / len(of_seeds)  # no other point has a second seed
     at_own = list(found[RL].at).index({"pilot": 0.0003, "grid": 75}[part])
     assert found[RL].variance["other"][at_own] == pytest.approx(expected)
 
