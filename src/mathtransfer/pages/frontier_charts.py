@@ -34,7 +34,6 @@ def frontiers(table: pd.DataFrame, x: str, x_title: str, title: str, description
     bars = shared.mark_rule(strokeWidth=1).encode(y=alt.Y("low:Q", title=axis), y2="high:Q")
     lines = shared.mark_line(strokeWidth=1.5).encode(y=alt.Y("value:Q", title=axis), order="at:Q")
     points = shared.mark_circle(size=30).encode(y=alt.Y("value:Q", title=axis)).add_params(alone)
-    answers = list(table["answers"].unique())
     groups = [name for name in GROUP_TITLES.values() if name in set(table["group"].replace(GROUP_TITLES))]
     return (
         alt.layer(zero, bars, lines, points)
