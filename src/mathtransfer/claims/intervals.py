@@ -38,6 +38,11 @@ def without_interval(value: float, level: float = LEVEL) -> Interval:
     return float(value), math.nan, math.nan
 
 
+def boundless(value: float, level: float = LEVEL) -> Interval:
+    """One value of a quantity whose spread one value cannot tell: no ends, and it decides nothing."""
+    return float(value), -math.inf, math.inf
+
+
 def normal_interval(value: _Numbers, stderr: _Numbers, level: float = LEVEL) -> tuple[_Numbers, _Numbers, _Numbers]:
     """A value, or each of many, with as many standard errors to either side as the level asks."""
     half = special.ndtri(0.5 + level / 2) * stderr
@@ -164,6 +169,24 @@ def two_part_interval(
     of_questions = special.ndtri(0.5 + level / 2) * math.sqrt(question_variance)
     half = math.hypot(of_seeds, of_questions)
     return value, value - half, value + half
+
+
+def pooled_seed_interval(
+    pool: Sequence[ArrayLike], which: int, question_variance: float, level: float = LEVEL
+) -> Interval:
+    """One of several means over seeds, see `seed_interval`, whose spread between seeds is that of all together.
+
+    Args:
+        pool: the values of each, `(seeds,)`, which differ in their means alone.
+        which: the one that is meant.
+        question_variance: that of its mean; if no sample has two seeds, there are no ends.
+    """
+    samples = [np.asarray(values, dtype=float) for values in pool]
+    own, freedom = samples[which], sum(len(values) - 1 for values in samples)
+    if freedom == 0:
+        return boundless(own.mean())
+    within = sum(((values - values.mean()) ** 2).sum() for values in samples) / freedom
+    return two_part_interval(float(own.mean()), float(within) / len(own), freedom, question_variance, level)
 
 
 def resample_questions(accuracies: list[Array], draws: int, seed: int) -> Array:
