@@ -189,6 +189,30 @@ def pooled_seed_interval(
     return two_part_interval(float(own.mean()), float(within) / len(own), freedom, question_variance, level)
 
 
+def quotient_interval(a: ArrayLike, b: ArrayLike, question_covariance: Array, level: float = LEVEL) -> Interval:
+    """The mean of `a` over that of `b`, pairs of values of a few bases, with an interval over bases and questions.
+
+    It holds every quotient t for which the mean of a - t b is not different from zero by `seed_interval` (Fieller,
+    Journal of the Royal Statistical Society B 16, 1954). If the mean of `b` may be zero, it has no ends.
+
+    Args:
+        a, b: `(bases,)`.
+        question_covariance: of both means when questions are resampled, `(2, 2)`.
+    """
+    pairs = np.stack([np.asarray(a, dtype=float), np.asarray(b, dtype=float)])
+    (mean_a, mean_b), k = pairs.mean(1), pairs.shape[1]
+    if k < 2:
+        return boundless(mean_a / mean_b)
+    of_bases = special.stdtrit(k - 1, 0.5 + level / 2) ** 2 * np.cov(pairs) / k
+    half = of_bases + special.ndtri(0.5 + level / 2) ** 2 * np.asarray(question_covariance)
+    # (mean_a - t mean_b)^2 is at most the half width of a - t b squared: a quadratic inequality in t.
+    x, y, z = (mean_a**2 - half[0, 0], mean_a * mean_b - half[0, 1], mean_b**2 - half[1, 1])
+    if z <= 0:
+        return boundless(mean_a / mean_b)
+    root = math.sqrt(max(y**2 - x * z, 0.0))
+    return float(mean_a / mean_b), float((y - root) / z), float((y + root) / z)
+
+
 def resample_questions(accuracies: list[Array], draws: int, seed: int) -> Array:
     """Scores when evaluation questions are drawn again with replacement, the same ones for all models.
 
