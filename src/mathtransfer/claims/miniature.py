@@ -54,9 +54,11 @@ def study(scores: Scores, kind: str) -> list[Evidence]:
             setting,
             _over_bases(scores, kind, controlled_study.sft_study, *both)
             | controlled_study.unevenness(_by_benchmark(scores, kind, gain, "other"))
-            | controlled_study.every_base(other.on_each_base(kind), non.on_each_base(kind))
             | controlled_study.further(far.over_bases(kind)),
         )
+        if len(lead.bases(kind)) > 1:  # one base says nothing of others
+            each = controlled_study.every_base(other.on_each_base(kind), non.on_each_base(kind))
+            found += from_table(setting, each)
     if sft == _SFT_MODELS:
         leads = [scores.contrast({_RL: 1, setting: -1}).map(_mean).over_bases(kind) for setting in sft]
         found += from_table("both SFT models", controlled_study.balance(leads))
