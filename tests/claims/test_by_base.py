@@ -116,6 +116,14 @@ def test_a_contrast_is_seed_by_seed_and_a_base_goes_with_every_seed():
     assert a.map(np.negative).values["settled-0"].tolist() == [[-5.0, -7.0]]
 
 
+def test_seeds_that_only_one_of_two_has_are_left_out_of_a_contrast():
+    a = ByBase({"settled-0": np.array([[5.0, 7.0, 9.0]])}, {"settled-0": [0, 1, 2]})
+    b = ByBase({"settled-0": np.array([[1.0, 2.0]])}, {"settled-0": [2, 0]})
+    found = a - b
+    assert found.seeds == {"settled-0": [0, 2]} and found.values["settled-0"].tolist() == [[3.0, 8.0]]
+    assert (found - a.map(np.zeros_like)).values["settled-0"].tolist() == [[3.0, 8.0]]
+
+
 def test_too_few_bases_leave_the_interval_without_ends():
     one = ByBase({"settled-0": np.array([[5.0, 7.0], [4.0, 6.0], [6.0, 8.0]])})
     assert one.over_bases("settled")() == (6.0, -np.inf, np.inf)
@@ -153,10 +161,13 @@ def study(rng, bases: int, seeds: int, questions: int, spread: dict[str, float])
 )
 def test_intervals_cover_what_they_say(spread):
     rng, studies = np.random.default_rng(1), 400
-    hits = {"over bases": 0, "over seeds": 0}
+    hits = {"over bases": 0, "over seeds": 0, "each of three bases": 0}
     for _ in range(studies):
-        _, low, high = study(rng, 3, 2, 60, spread)[0].over_bases("settled")()
+        found, truth = study(rng, 3, 2, 60, spread)
+        _, low, high = found.over_bases("settled")()
         hits["over bases"] += low <= 2.0 <= high
+        _, low, high = found.on_each_base("settled")[1]()
+        hits["each of three bases"] += low <= truth["settled-1"] <= high
         found, truth = study(rng, 1, 5, 60, spread)
         _, low, high = found.over_seeds("settled-0")()
         hits["over seeds"] += low <= truth["settled-0"] <= high

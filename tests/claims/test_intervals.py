@@ -31,6 +31,19 @@ def test_seed_interval_needs_two_seeds():
         intervals.seed_interval([1.0], 0.0)
 
 
+def test_a_spread_of_several_samples_is_that_of_a_regression_on_them():
+    """Ordinary least squares on one indicator a sample: the interval of a coefficient."""
+    pool = [[1.0, 2.0, 4.0], [7.0, 6.5], [3.0]]
+    values = np.concatenate(pool)
+    design = np.repeat(np.eye(3), [3, 2, 1], axis=0)
+    coefficients, residual, _, _ = np.linalg.lstsq(design, values, rcond=None)
+    stderr = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * residual / (6 - 3))
+    for i in range(3):
+        expected = stats.t.interval(0.9, 3, loc=coefficients[i], scale=stderr[i])
+        assert intervals.pooled_seed_interval(pool, i, 0.0, level=0.9)[1:] == pytest.approx(expected)
+    assert intervals.pooled_seed_interval([[1.0], [2.0]], 1, 0.3) == (2.0, -math.inf, math.inf)
+
+
 def test_resampled_questions_have_the_variance_of_a_mean():
     rng = np.random.default_rng(1)
     accuracies = [100.0 * rng.integers(0, 2, size=(2, 200))]

@@ -7,15 +7,24 @@ kind it covers bases too, and with them their seeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial, reduce
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from mathtransfer.claims.intervals import LEVEL, Array, Estimate, Interval, normal_interval, seed_interval
+from mathtransfer.claims.intervals import (
+    Array,
+    Estimate,
+    boundless,
+    normal_interval,
+    pooled_seed_interval,
+    seed_interval,
+)
 from mathtransfer.miniature.families import FAMILIES
+from mathtransfer.miniature.formats import FORMATS
 from mathtransfer.study.record import Record
 
 KINDS = ["elicitable", "settled"]
@@ -28,29 +37,65 @@ _DRAWS = 500  # resamples of the evaluation questions
 
 @dataclass(frozen=True)
 class ByBase:
-    """A quantity of the study: base -> `(1 + draws, seeds, ...)`; what was observed comes first."""
+    """A quantity of the study: base -> `(1 + draws, seeds, ...)`; what was observed comes first.
+
+    `seeds`: base -> the training seeds; nothing for what has none, such as a score of the base itself.
+    """
 
     values: dict[str, Array]
+    seeds: dict[str, list[int]] = field(default_factory=dict)
 
     def combine(self, other: ByBase, operation: Callable[[Array, Array], Array]) -> ByBase:
-        """Seed by seed on each base that both have; one value without a seed goes with every seed."""
-        return ByBase(
-            {base: operation(own, other.values[base]) for base, own in self.values.items() if base in other.values}
-        )
+        """Seed by seed on each base that both have; what has no seed goes with every one."""
+        values, seeds = {}, {}
+        for base in [base for base in self.values if base in other.values]:
+            own, others = self.values[base], other.values[base]
+            mine, theirs = self.seeds.get(base, []), other.seeds.get(base, [])
+            if mine and theirs:
+                if not (both := [seed for seed in mine if seed in theirs]):
+                    continue
+                own, others = own[:, [mine.index(s) for s in both]], others[:, [theirs.index(s) for s in both]]
+                mine = both
+            values[base], seeds[base] = operation(own, others), mine or theirs
+        return ByBase(values, {base: own for base, own in seeds.items() if own})
 
     def __sub__(self, other: ByBase) -> ByBase:
         return self.combine(other, np.subtract)
 
     def map(self, operation: Callable[[Array], Array]) -> ByBase:
-        return ByBase({base: operation(own) for base, own in self.values.items()})
+        return ByBase({base: operation(own) for base, own in self.values.items()}, self.seeds)
 
     def over_seeds(self, base: str) -> Estimate:
         """The mean on one base, with an interval over its training seeds and the questions."""
-        return partial(_seeds_interval, self.values[base])
+        own = self.values[base]  # (1 + draws, seeds)
+        variance = _question_variance(own.mean(-1))
+        if own.shape[1] == 1:  # one seed leaves the questions alone
+            return partial(normal_interval, float(own[0, 0]), variance**0.5)
+        return partial(seed_interval, own[0], variance)
 
     def over_bases(self, kind: str) -> Estimate:
-        """The mean over the bases of a kind, with an interval over bases and questions."""
-        return partial(_bases_interval, [own for base, own in self.values.items() if kind_of(base) == kind])
+        """The mean over the bases of a kind, with an interval over bases and questions.
+
+        One base alone leaves it without ends.
+        """
+        means = np.stack([self.values[base].mean(-1) for base in self.bases(kind)], axis=-1)  # (1 + draws, bases)
+        if means.shape[1] == 1:
+            return partial(boundless, float(means[0, 0]))
+        return partial(seed_interval, means[0], _question_variance(means.mean(-1)))
+
+    def on_each_base(self, kind: str) -> list[Estimate]:
+        """The mean on each base of a kind, with an interval over seeds and questions.
+
+        The spread between seeds is that of all these bases together: two seeds on one base tell too little of it.
+        """
+        own = [self.values[base] for base in self.bases(kind)]
+        variances = [_question_variance(values.mean(-1)) for values in own]
+        pool = [values[0] for values in own]
+        return [partial(pooled_seed_interval, pool, i, variance) for i, variance in enumerate(variances)]
+
+    def bases(self, kind: str) -> list[str]:
+        """The bases of a kind that the quantity is known of."""
+        return [base for base in self.values if kind_of(base) == kind]
 
 
 @dataclass(frozen=True)
@@ -74,19 +119,31 @@ class Scores:
         rows = self.models[(self.models["setting"] == setting) & (self.models["changes"] == changes)]
         if rows.empty:
             raise ValueError(f"no model of the setting {setting!r} {changes!r}".strip())
-        by_base = rows.sort_values("seed").groupby("base")
-        return ByBase({base: self.values[:, own.index] for base, own in by_base})
+        by_base = list(rows.sort_values("seed").groupby("base"))
+        seeds = {base: list(own["seed"]) for base, own in by_base if setting != "base"}
+        return ByBase({base: self.values[:, own.index] for base, own in by_base}, seeds)
+
+    def settings(self, kind: str) -> list[str]:
+        """The settings that models were trained with on bases of a kind."""
+        own = self.models[(self.models["base"].map(kind_of) == kind) & (self.models["setting"] != "base")]
+        return sorted(set(own.loc[own["changes"] == "", "setting"]))
+
+    def contrast(self, weights: Mapping[str, float]) -> ByBase:
+        """A weighted sum of the scores of settings, seed by seed: setting -> weight; a base counts as `base`."""
+        parts = [self.of(setting).map(partial(np.multiply, weight)) for setting, weight in weights.items()]
+        return reduce(lambda total, part: total.combine(part, np.add), parts)
 
     def gain(self, setting: str, changes: str = "") -> ByBase:
         """A setting's gain over the base on each benchmark, percentage points."""
         return self.of(setting, changes) - self.of("base")
 
     def columns(self, group: str) -> list[int]:
-        """Which benchmarks are of a group."""
-        return list(np.flatnonzero(self.benchmarks["group"] == group))
+        """Which benchmarks are of a group, or of other reasoning `near` or `far` from mathematics."""
+        families = [FAMILIES[name] for name in self.benchmarks["benchmark"]]
+        return [place for place, family in enumerate(families) if group in (family.group, family.distance)]
 
     def group_mean(self, quantity: ByBase, group: str) -> ByBase:
-        """The mean over a group's benchmarks of a quantity with one value a benchmark."""
+        """The mean over a group's benchmarks, see `columns`, of a quantity with one value a benchmark."""
         return quantity.map(lambda values: values[..., self.columns(group)].mean(-1))
 
 
@@ -97,7 +154,8 @@ def kind_of(base: str) -> str:
 
 def natural(record: Record, draws: int = _DRAWS) -> Scores:
     """Scores of natural answers."""
-    return _scores(record, record.answers, draws)
+    models = models_of(record)
+    return scored(models, by_question(record.answers, models), draws)
 
 
 def given(record: Record, formats: dict[str, str], draws: int = _DRAWS) -> Scores:
@@ -106,11 +164,13 @@ def given(record: Record, formats: dict[str, str], draws: int = _DRAWS) -> Score
     Raises:
         ValueError: the models were not asked so.
     """
-    groups = record.formats["benchmark"].map({name: family.group for name, family in FAMILIES.items()})
-    asked = record.formats[record.formats["format"].astype(str) == groups.map(formats).astype(str)]
-    if asked.empty:
+    order = list(FORMATS)
+    wanted = np.array([order.index(formats[f.group]) if f.group in formats else len(order) for f in FAMILIES.values()])
+    asked = _codes(record.formats["format"], order) == wanted[_codes(record.formats["benchmark"], list(FAMILIES))]
+    if not asked.any():
         raise ValueError(f"the record has no answers in the formats {', '.join(formats.values())}")
-    return _scores(record, asked, draws)
+    models = models_of(record)
+    return scored(models, by_question(record.formats[asked], models), draws)
 
 
 def in_parts(record: Record, draws: int = _DRAWS) -> dict[str, tuple[str, Scores]]:
@@ -120,15 +180,38 @@ def in_parts(record: Record, draws: int = _DRAWS) -> dict[str, tuple[str, Scores
     return {part: (kind, by_answers[answers]) for part, (kind, answers) in PARTS.items() if kind in there}
 
 
-def _scores(record: Record, answers: pd.DataFrame, draws: int) -> Scores:
-    models = record.runs[["run", "base", "setting", "seed", "changes"]].reset_index(drop=True)
-    right = answers.astype({"benchmark": str}).pivot(index="run", columns=["benchmark", "question"], values="right")
-    right = 100.0 * right.loc[models["run"]]
-    asked = right.columns.unique("benchmark")
-    benchmarks = [(family.group, name) for name, family in FAMILIES.items() if name in asked]
+def models_of(record: Record) -> pd.DataFrame:
+    """The models of a record, as `Scores` has them."""
+    return record.runs[["run", "base", "setting", "seed", "changes"]].reset_index(drop=True)
+
+
+def by_question(answers: pd.DataFrame, models: pd.DataFrame) -> dict[str, Array]:
+    """Benchmark -> whether each model answered each question right, `(models, questions)`, 1 or 0.
+
+    Args:
+        answers: `run, benchmark, question, right`; a question that a model was not asked is nan.
+    """
+    run, benchmark = _codes(answers["run"], list(models["run"])), _codes(answers["benchmark"], list(FAMILIES))
+    question, right = answers["question"].to_numpy(), answers["right"].to_numpy()
+    found = {}
+    for place, name in enumerate(FAMILIES):
+        if len(rows := np.flatnonzero(benchmark == place)):
+            found[name] = np.full((len(models), question[rows].max() + 1), np.nan)
+            found[name][run[rows], question[rows]] = right[rows]
+    return found
+
+
+def scored(models: pd.DataFrame, right: dict[str, Array], draws: int = _DRAWS) -> Scores:
+    """The mean over questions of what is known of each, benchmark -> `(models, questions)`, as scores in percent."""
     rng = np.random.default_rng(0)
-    values = [_drawn(right[name].to_numpy(dtype=float), rng, draws) for _, name in benchmarks]
+    values = [100.0 * _drawn(own, rng, draws) for own in right.values()]
+    benchmarks = [(FAMILIES[name].group, name) for name in right]
     return Scores(models, pd.DataFrame(benchmarks, columns=["group", "benchmark"]), np.stack(values, axis=-1))
+
+
+def _codes(column: pd.Series, order: list[str]) -> NDArray[np.integer]:
+    """The place of each value in an order; -1 of what has none. Quick, since the columns of a record are categories."""
+    return column.astype("category").cat.set_categories(order).cat.codes.to_numpy()
 
 
 def _drawn(right: Array, rng: np.random.Generator, draws: int) -> Array:
@@ -140,19 +223,3 @@ def _drawn(right: Array, rng: np.random.Generator, draws: int) -> Array:
 
 def _question_variance(means: Array) -> float:
     return float(means[1:].var(ddof=1)) if len(means) > 2 else 0.0
-
-
-def _seeds_interval(values: Array, level: float = LEVEL) -> Interval:
-    """From `(1 + draws, seeds)`; one seed leaves the questions alone."""
-    variance = _question_variance(values.mean(-1))
-    if values.shape[1] == 1:
-        return normal_interval(float(values[0, 0]), variance**0.5, level)
-    return seed_interval(values[0], variance, level)
-
-
-def _bases_interval(by_base: list[Array], level: float = LEVEL) -> Interval:
-    """From one `(1 + draws, seeds)` a base; fewer than two bases leave the interval without ends."""
-    means = np.stack([values.mean(-1) for values in by_base], axis=-1)  # (1 + draws, bases)
-    if means.shape[1] < 2:
-        return float(means[0].mean()), -np.inf, np.inf
-    return seed_interval(means[0], _question_variance(means.mean(-1)), level)

@@ -33,13 +33,14 @@ def _redraw(estimate: Estimate, truth: float, rng: np.random.Generator) -> Estim
         TypeError: nobody has said how data for this kind of estimate are drawn.
     """
     method = getattr(estimate, "func", estimate)
-    if method in (intervals.exact, intervals.without_interval):
+    if method in (intervals.exact, intervals.without_interval, intervals.boundless):
         return None
     if method not in _REDRAWS:
         raise TypeError(
             f"no way to draw data for estimates by {getattr(method, '__name__', method)}: add it to calibration.py"
         )
-    return partial(method, *_REDRAWS[method](*estimate.args, truth=truth, rng=rng), **estimate.keywords)
+    drawn = _REDRAWS[method](*estimate.args, truth=truth, rng=rng)
+    return partial(method, *drawn, **estimate.keywords) if drawn else None
 
 
 def coverage(evidence: list[Evidence], draws: int = _DRAWS, seed: int = 0) -> pd.DataFrame:
@@ -156,6 +157,16 @@ def _seeds(values: Array, variance: float, truth: float, rng: np.random.Generato
     return _normal(values, truth, rng)[0] + rng.normal(0, np.sqrt(variance)), variance
 
 
+def _pooled_seeds(
+    pool: list[Array], which: int, variance: float, truth: float, rng: np.random.Generator
+) -> tuple[list[Array], int, float]:
+    """All samples anew with the spread that they have together; the others' means do not matter."""
+    freedom = sum(len(values) - 1 for values in pool)
+    spread = np.sqrt(sum(((values - np.mean(values)) ** 2).sum() for values in pool) / max(freedom, 1))
+    asked = rng.normal(0, np.sqrt(variance))
+    return [rng.normal(truth, spread, len(values)) + asked for values in pool], which, variance
+
+
 def _quantity(quantity: BySeed, truth: float, rng: np.random.Generator) -> tuple[BySeed]:
     values, _ = _seeds(quantity.values, float(quantity.variance.mean()), truth, rng)
     return (BySeed(values, quantity.variance),)
@@ -202,8 +213,9 @@ def _spreads(a: Array, b: Array, truth: float, rng: np.random.Generator) -> tupl
     return rng.normal(0, truth, len(a)), rng.normal(0, 1, len(b))
 
 
-def _all_of(estimates: list[Estimate], truth: float, rng: np.random.Generator) -> tuple[list[Estimate]]:
-    return ([_redraw(estimate, truth, rng) for estimate in estimates],)
+def _all_of(estimates: list[Estimate], truth: float, rng: np.random.Generator) -> tuple[list[Estimate]] | None:
+    drawn = [_redraw(estimate, truth, rng) for estimate in estimates]
+    return None if None in drawn else (drawn,)
 
 
 _REDRAWS: dict[Callable, Callable] = {
@@ -211,6 +223,7 @@ _REDRAWS: dict[Callable, Callable] = {
     intervals.geometric_interval: _lognormal,
     intervals.normal_interval: _stderr,
     intervals.seed_interval: _seeds,
+    intervals.pooled_seed_interval: _pooled_seeds,
     intervals.by_seed_interval: _quantity,
     intervals.ratio_by_seed: _ratio,
     intervals.mean_difference_interval: _two_groups,
