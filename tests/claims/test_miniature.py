@@ -13,7 +13,7 @@ from mathtransfer.miniature.families import FAMILIES
 from mathtransfer.study.record import Record
 
 sys.path.insert(0, str(ROOT / "tests"))
-import made_up_study  # noqa: E402
+import made_up_study
 
 SFT, RL = miniature.SETTINGS
 OWN = "off-policy SFT, own style"
