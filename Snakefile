@@ -102,6 +102,7 @@ STUDYING = [
     "miniature_world",
     "controlled_study",
     "elicitation_or_skill",
+    "ablation",
     "latent_drift",
     "token_drift",
     "paper_suite",
@@ -345,6 +346,7 @@ CHAPTERS = {
         {},
     ),
     "elicitation_or_skill": (READS, [f"{ROOT}/elicitation.csv"], {}),
+    "ablation": (READS, [f"{EVIDENCE}/ablation.csv"], {}),
     # These two also show what a record leaves out, layers and single tokens, of the fresh runs.
     "latent_drift": ([*READS, *manifests("latent_drift", CELLS)], [f"{EVIDENCE}/latent_drift.csv"], {}),
     "token_drift": ([*READS, *manifests("token_drift", CELLS)], [f"{EVIDENCE}/token_drift.csv"], {}),

@@ -59,6 +59,11 @@ def geometric_interval(ratios: ArrayLike, level: float = LEVEL) -> Interval:
     return _exponentials(t_interval(np.log(np.asarray(ratios, dtype=float)), level))
 
 
+def ratio(logarithm: Estimate, level: float = LEVEL) -> Interval:
+    """A ratio, from an estimate of its logarithm."""
+    return _exponentials(logarithm(level=level))
+
+
 def _exponentials(logs: Interval) -> Interval:
     """An interval of logarithms as one of ratios; an end that is too large for a number is infinite."""
     with np.errstate(over="ignore"):
