@@ -60,6 +60,7 @@ def miniature():
         | token_drift.rank_shift_ratio(partial(intervals.ratio_by_seed, quantity(0.5), quantity(1.0)))
         | token_drift.shifted_share_ratio(quantity(5.0), quantity(4.0))
         | token_drift.shift_evenness(quantity(80.0, 0.02, 0.02), quantity(80.0, 0.02, 0.02))
+        | ablation.gradient_norms(*(partial(intervals.ratio, estimate) for _, estimate in scores[:3]))
     )
     return ledger.from_table("here", found)
 
