@@ -103,6 +103,7 @@ STUDYING = [
     "protocol",
     "controlled_study",
     "elicitation_or_skill",
+    "ablation",
     "price",
     "latent_drift",
     "token_drift",
@@ -170,8 +171,9 @@ def drift_values(kind, run):
 
 
 # Bases that `make bases` pre-trains and that ship, and larger ones that a study pre-trains if it needs them.
-BASES, PRETRAINED, BOUNDS = str(grid.BUILT), grid.read_bases(), grid.read_bounds()
-SHIPPING = [base for base, values in PRETRAINED.items() if "hidden_size" not in values]
+BASES, BOUNDS, REJECTED = str(grid.BUILT), grid.read_bounds(), grid.read_rejected()
+PRETRAINED = grid.read_bases() | REJECTED
+SHIPPING = [base for base, values in grid.read_bases().items() if "hidden_size" not in values]
 
 # Rule: the study's folder, the notebook, and, of the run's name, what it reads and its parameters besides `out`.
 RUN_RULES = {
@@ -264,13 +266,13 @@ for name, (root, kind, needs, values) in RUN_RULES.items():
 # `make bases`: the bases that ship, and what they score before any post-training.
 rule bases:
     input:
-        manifests("evaluate", SHIPPING, root=BASES),
+        manifests("evaluate", [*SHIPPING, *REJECTED], root=BASES),
     run:
         shutil.rmtree(grid.SHIPPED, ignore_errors=True)
         for base in SHIPPING:
             ignored = shutil.ignore_patterns("identity.json")  # of use only to a run that goes on
             shutil.copytree(f"{BASES}/runs/pretrain/{base}", grid.SHIPPED / base, ignore=ignored)
-        scores = {base: acceptance.measure(f"{BASES}/runs/evaluate/{base}") for base in SHIPPING}
+        scores = {base: acceptance.measure(f"{BASES}/runs/evaluate/{base}") for base in [*SHIPPING, *REJECTED]}
         table = pd.concat(scores, names=["base"]).reset_index("base")
         table.to_csv(grid.SHIPPED.parent / "bases.csv", index=False)
 
@@ -350,6 +352,7 @@ CHAPTERS = {
         {},
     ),
     "elicitation_or_skill": (READS, [f"{ROOT}/elicitation.csv"], {}),
+    "ablation": (READS, [f"{EVIDENCE}/ablation.csv"], {}),
     "price": ([*PILOT, *READS], [], {}),
     # These two also show what a record leaves out, layers and single tokens, of the fresh runs.
     "latent_drift": ([*READS, *manifests("latent_drift", CELLS)], [f"{EVIDENCE}/latent_drift.csv"], {}),

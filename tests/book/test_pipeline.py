@@ -4,6 +4,7 @@ The Snakefile runs what is stale and nothing else, survives kill -9 and repeats 
 without a network. All of it is in one file, so that one test process builds the study, in a copy of the repository.
 """
 
+import math
 import os
 import random
 import re
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import MAKE_BOOK, MAKE_STUDY, copy_repository, kill_once, papermill, run
+from safetensors import safe_open
 
 from mathtransfer import runs
 from mathtransfer.claims import criteria, fresh
@@ -90,6 +92,24 @@ def test_what_a_kept_record_has_is_not_run_again(studied, tmp_path):
     table[table["run"] != gone].to_csv(folder / "results" / "smoke" / "runs.csv", index=False)
     left = run(plan, folder).stdout
     assert left.startswith(f"4 of {of_all} runs are left: "), left
+
+
+def test_a_study_on_a_larger_base_pre_trains_it_first(tmp_path):
+    """One cell of the tier for a GPU, with two updates wherever something is trained."""
+    folder = copy_repository(tmp_path / "copy")
+    study, tiers = (yaml.safe_load((folder / "config" / f"{name}.yaml").read_text()) for name in ("study", "tiers"))
+    study["bases"]["settled"]["steps"] = 2
+    study["larger"] = [{"settings": ["on-policy SFT"], "bases": ["settled-0-4M"], "seeds": [0]}]
+    tiers["gpu"] |= {part: tiers["smoke"][part] for part in ("train", *grid.MEASURED)}
+    for name, content in {"study": study, "tiers": tiers}.items():
+        (folder / "config" / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    done = run(["make", "-o", ".venv/installed", "study", "TIER=gpu"], folder)
+    assert done.returncode == 0, done.stdout[-2000:]
+    found = record.read_record(folder / "results" / "gpu").runs
+    assert sorted(found["run"]) == ["on-policy-SFT--settled-0-4M--0", "settled-0-4M"]
+    with safe_open(folder / grid.base_folder("settled-0-4M") / "model.safetensors", "numpy") as weights:
+        size = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.offset_keys())
+    assert 3.9e6 < size < 4.1e6
 
 
 def test_a_study_that_is_killed_at_any_moment_and_begun_again_has_the_same_record(studied, tmp_path):

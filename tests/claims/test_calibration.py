@@ -49,14 +49,18 @@ def miniature():
             strict=True,
         )
     ]
+    pool = [rng.normal(0, 1, seeds) for seeds in (5, 2, 2)]
+    each = [partial(intervals.pooled_seed_interval, pool, i, 0.2) for i in range(3)]
     found = (
         dict(scores)
+        | controlled_study.every_base(each, each)
         | latent_drift.shifts(sft, rl)
         | latent_drift.shift_on_non(sft)
         | token_drift.least_kl_ratio(sft_kl, rl_kl)
         | token_drift.rank_shift_ratio(partial(intervals.ratio_by_seed, quantity(0.5), quantity(1.0)))
         | token_drift.shifted_share_ratio(quantity(5.0), quantity(4.0))
         | token_drift.shift_evenness(quantity(80.0, 0.02, 0.02), quantity(80.0, 0.02, 0.02))
+        | ablation.gradient_norms(*(partial(intervals.ratio, estimate) for _, estimate in scores[:3]))
     )
     return ledger.from_table("here", found)
 
@@ -135,6 +139,8 @@ def test_a_redrawn_estimate_has_the_size_and_spread_of_its_data():
     assert np.mean(fresh) == pytest.approx(7.0, abs=0.1)
     assert np.std(fresh) == pytest.approx(values.std(ddof=1), rel=0.03)
     assert calibration._redraw(partial(intervals.exact, 3), 1.0, rng) is None
+    several = [partial(intervals.normal_interval, 0.0, 1.0), partial(intervals.boundless, 2.0)]
+    assert calibration._redraw(partial(intervals.least, several), 1.0, rng) is None
     with pytest.raises(TypeError, match="add it to calibration"):
         calibration._redraw(partial(np.mean, values), 1.0, rng)
 

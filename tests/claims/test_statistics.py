@@ -17,7 +17,6 @@ from mathtransfer.claims import (
     latent_drift,
     miniature,
     token_drift,
-    training_logs,
     transfer,
 )
 from mathtransfer.claims.controlled_study import Tuned
@@ -184,30 +183,6 @@ def test_a_benchmark_without_an_error_is_not_taken_for_exact():
     shifts = pd.DataFrame(rows, columns=["setting", "seed", "group", "benchmark", "metric", "value", "stderr"])
     sft, _ = miniature._overall(shifts, "kl")
     assert np.isnan(sft.variance).all()
-
-
-def test_training_logs_by_hand():
-    steps = range(1, 9)
-    logs = pd.DataFrame(
-        [
-            (setting, seed, step, norm * (1 + 0.5 * (step % 2)), 10.0 * step if setting == "on-policy RL" else 50.0)
-            for setting, norm in {"off-policy SFT, foreign style": 1.0, "on-policy RL": 2.0}.items()
-            for seed in (0, 1)
-            for step in steps
-        ],
-        columns=["setting", "seed", "step", "gradient_norm", "response_length"],
-    )
-    found = {name: estimate()[0] for name, estimate, _ in training_logs.evidence(logs, "here")}
-    assert found == pytest.approx(
-        nan_ok=True,
-        expected={
-            "rl_late_over_early_length": 75 / 15,
-            "on_policy_sft_late_over_early_length": math.nan,
-            "rl_over_sft_total_grad": 2.0,
-            "rl_over_sft_late_var": 4.0,
-            "rl_over_sft_oscillation": 2.0,
-        },
-    )
 
 
 def test_ratios_of_token_drift_have_the_questions_error():

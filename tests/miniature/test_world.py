@@ -204,8 +204,9 @@ def test_near_families_share_operations_with_mathematics_and_far_ones_none():
         used[family] = {operator for text in written for operator in re.findall(r" (\S+) \S+ = ", text)}
     math = set().union(*(used[name] for name in REASONING if FAMILIES[name].group == "math"))
     other = [name for name in REASONING if FAMILIES[name].group == "other"]
-    assert [name for name in other if used[name] <= math] == ["tracing", "science"]
-    assert [name for name in other if not used[name] & math] == ["routes", "triage"]
+    near, far = ([name for name in other if FAMILIES[name].distance == place] for place in ("near", "far"))
+    assert near == [name for name in other if used[name] <= math] == ["tracing", "science"]
+    assert far == [name for name in other if not used[name] & math] == ["routes", "triage"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

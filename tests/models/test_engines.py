@@ -226,12 +226,14 @@ def test_logits_are_not_rounded_to_half_precision(base, prompts):
     (found,) = engines.Transformers(model, base[1]).complete(prompts[:1], engines.Decoding(12))
     ids = prompts[0] + found.tokens
     with torch.no_grad():
-        logits = model.base_model(torch.tensor([ids])).last_hidden_state[0].double() @ weight.T
+        alone, whole = (model.base_model(torch.tensor([own])).last_hidden_state[0] for own in (prompts[0], ids))
+    last, logits = alone[-1].double() @ weight.T, whole.double() @ weight.T
     expected = logits.log_softmax(-1)[range(len(prompts[0]) - 1, len(ids) - 1), found.tokens]
-    first = expected[0]  # the later ones come from cached states, which are rounded in another order
-    assert found.logprobs[0] == pytest.approx(float(first), abs=1e-4)
+    first = float(last.log_softmax(-1)[found.tokens[0]])
+    assert found.logprobs[0] == pytest.approx(first, abs=1e-6)
+    # The later ones come from cached states, which are rounded in another order.
     assert found.logprobs == pytest.approx(expected.tolist(), abs=0.1)
-    assert float(logits.bfloat16().double().log_softmax(-1)[len(prompts[0]) - 1, found.tokens[0]] - first) != 0
+    assert abs(float(last.bfloat16().double().log_softmax(-1)[found.tokens[0]]) - first) > 1e-5
 
 
 def test_stop_strings_end_a_completion(base, prompts):

@@ -15,10 +15,10 @@ def drawn(chart) -> pd.DataFrame:
 
 
 def test_an_interval_without_ends_reaches_the_panels_edges_and_no_further():
-    rows = [("a", "math", "natural", 2.0, 1.0, 3.0), ("b", "math", "natural", -4.0, -np.inf, np.inf)]
+    rows = [("a", "math", "natural", 2.0, 1.0, 3.0), ("b", "math", "natural", -6.0, -np.inf, np.inf)]
     table = pd.DataFrame(rows, columns=["row", "group", "series", "value", "low", "high"])
     chart = study_charts.forest(table, "points", "A title", "A description", little=3.0)
-    # From the least effect, -4, to the margin, 3, and half of these 7 points beyond.
-    assert drawn(chart)[["start", "end"]].to_numpy().tolist() == [[1.0, 3.0], [-7.5, 6.5]]
+    # From the least effect, -6, to the margin, 3, and a third of these 9 points beyond.
+    assert drawn(chart)[["start", "end"]].to_numpy().tolist() == [[1.0, 3.0], [-9.0, 6.0]]
     spec = chart.to_dict()
     assert spec["description"] == "A description" and 3 * spec["spec"]["width"] < WIDTH

@@ -12,7 +12,7 @@ from conftest import ROOT
 from mathtransfer.study import grid
 
 STUDY = {
-    "bases": {"settled": {"steps": 3, "seeds": [0, 1]}},
+    "bases": {"settled": {"steps": 3, "seeds": [0, 1], "rejected": [7]}},
     "larger_bases": {"4M": {"hidden_size": 256}},
     "train": {"problems_each": 9, "steps": 7, "batch_size": 4, "group_size": 2, "max_completion": 5, "save_every": 3},
     "settings": {
@@ -114,6 +114,7 @@ def test_a_base_is_pre_trained_as_its_kind_and_size_say_and_ships_or_is_built(re
     found = grid.read_bases(tmp_path)
     assert list(found) == ["settled-0", "settled-1", "settled-0-4M", "settled-1-4M"]
     assert found["settled-1-4M"] == {"kind": "settled", "seed": 1, "steps": 3, "hidden_size": 256}
+    assert grid.read_rejected(tmp_path) == {"settled-7": {"kind": "settled", "seed": 7, "steps": 3}}
     assert grid.base_folder("settled-0").is_dir() and not grid.base_folder("settled-0-4M").is_dir()
 
 

@@ -11,6 +11,7 @@ by_base.py            scores of the recorded study base by base, and the parts i
 miniature.py          evidence from the controlled study in miniature
 elicitation.py        what a change of format explains of its gains
 fresh.py              fresh runs of the study beside its record
+ablation_by_base.py   what each lever of the objective does to its scores
 training_logs.py      evidence from the logs of its training runs
 released.py           evidence from the authors' generations
 full.py               evidence from real models, run again

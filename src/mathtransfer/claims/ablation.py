@@ -10,9 +10,9 @@ import pandas as pd
 
 from mathtransfer import GROUPS
 from mathtransfer.claims.intervals import (
-    Array,
     Estimate,
     exact,
+    largest,
     least,
     mean_ratio_interval,
     normal_interval,
@@ -24,7 +24,7 @@ from mathtransfer.paper import reported
 _BASE, _OFF_SFT, _ON_SFT = "Qwen3-8B-Base", "Off-policy SFT", "On-policy SFT"
 _OFF_RL, _ON_RL, _ON_RL_KL = "Off-policy RL", "On-policy RL (no KL)", "On-policy RL"
 # Table 7's indicators, with the side on which its caption finds a run steadier.
-_STEADIER = {
+STEADIER = {
     "early_slope": "closer to zero",
     "total_grad": "lower",
     "late_avg": "higher",
@@ -36,15 +36,15 @@ _STEADIER = {
 # --- statistics
 # A change is what one choice does to a group's average: group -> estimate in percentage points.
 
-_Change = Mapping[str, Estimate]
+Change = Mapping[str, Estimate]
 
 
-def _on_policy(change: _Change) -> dict[str, Estimate]:
+def on_policy(change: Change) -> dict[str, Estimate]:
     """A1: the policy's own answers instead of the teacher's."""
     return {"on_less_off_policy_other": change["other"], "on_less_off_policy_non": change["non"]}
 
 
-def _credit(change: _Change) -> dict[str, Estimate]:
+def credit(change: Change) -> dict[str, Estimate]:
     """A2: answers weighted by their advantage, the wrong ones negatively, instead of alike."""
     return {"credit_other": change["other"], "credit_non": change["non"]}
 
@@ -54,7 +54,7 @@ def lengthening(rl: Estimate, on_policy_sft: Estimate) -> dict[str, Estimate]:
     return {"rl_late_over_early_length": rl, "on_policy_sft_late_over_early_length": on_policy_sft}
 
 
-def _kl_penalty(change: _Change) -> dict[str, Estimate]:
+def kl_penalty(change: Change) -> dict[str, Estimate]:
     """A4: a KL penalty."""
     return {"kl_penalty_other": change["other"], "kl_penalty_non": change["non"]}
 
@@ -68,12 +68,12 @@ def gradient_norms(total: Estimate, late_variance: Estimate, oscillation: Estima
     }
 
 
-def _mechanism(change: _Change) -> dict[str, Estimate]:
+def mechanism(change: Change) -> dict[str, Estimate]:
     """A6: SFT on the policy's own answers instead of RL on the teacher's."""
     return {"on_sft_less_off_rl_other": change["other"], "on_sft_less_off_rl_non": change["non"]}
 
 
-def _objective(off_policy: _Change, on_policy: _Change) -> dict[str, Estimate]:
+def objective(off_policy: Change, on_policy: Change) -> dict[str, Estimate]:
     """A10: RL instead of SFT, with the sampling held fixed."""
     return {
         "off_rl_less_sft_other": off_policy["other"],
@@ -84,32 +84,55 @@ def _objective(off_policy: _Change, on_policy: _Change) -> dict[str, Estimate]:
     }
 
 
-def _levers(sampling_less_others: list[_Change]) -> dict[str, Estimate]:
-    """A11: the effect of the sampling less that of each other lever; the smallest lead counts."""
+def levers(*leads: Change) -> dict[str, Estimate]:
+    """A11: the effect of the sampling minus that of each other lever; the smallest lead counts."""
     return {
-        "sampling_lead_other": partial(least, [lead["other"] for lead in sampling_less_others]),
-        "sampling_lead_non": partial(least, [lead["non"] for lead in sampling_less_others]),
+        "sampling_lead_other": partial(least, [lead["other"] for lead in leads]),
+        "sampling_lead_non": partial(least, [lead["non"] for lead in leads]),
     }
 
 
-def _steadiness(favourable: int, compared: int) -> dict[str, Estimate]:
-    """A12: in how many comparisons of Table 7's indicators RL is the steadier one, percent."""
-    return {"rl_steadier_indicators": partial(exact, 100 * favourable / compared)}
+def steadiness(share: Estimate) -> dict[str, Estimate]:
+    """A12: in how many comparisons of Table 7's indicators RL is the steadier one, percent; see `steadier`."""
+    return {"rl_steadier_indicators": share}
 
 
-def _like_rl(change: _Change) -> dict[str, Estimate]:
+def steadier(rl: pd.DataFrame | pd.Series, sft: pd.DataFrame) -> pd.DataFrame:
+    """Whether RL is the steadier one by each of Table 7's indicators: a column an indicator, a row a run of SFT.
+
+    Args:
+        rl: one run, or one for each of SFT's.
+    """
+    return pd.DataFrame({name: _is_steadier(rl[name], sft[name], side) for name, side in STEADIER.items()})
+
+
+def _is_steadier(rl: float | pd.Series, sft: pd.Series, side: str) -> pd.Series:
+    return {"closer to zero": abs(rl) < abs(sft), "lower": rl < sft, "higher": rl > sft}[side]
+
+
+def positive_advantage(change: Change) -> dict[str, Estimate]:
+    """A7: correct answers weighted by their advantage instead of alike, and no wrong ones."""
+    return {"positive_advantage_other": change["other"], "positive_advantage_non": change["non"]}
+
+
+def negatives(change: Change) -> dict[str, Estimate]:
+    """A8: wrong answers too, which count against the policy."""
+    return {"negatives_other": change["other"], "negatives_non": change["non"]}
+
+
+def like_rl(change: Change) -> dict[str, Estimate]:
     """A13: on-policy SFT instead of on-policy RL."""
     return {"on_sft_less_on_rl_other": change["other"], "on_sft_less_on_rl_non": change["non"]}
 
 
-def _poor_transfer(gain: _Change, behind: _Change) -> dict[str, Estimate]:
+def poor_transfer(gain: Change, behind: Change) -> dict[str, Estimate]:
     """A14: off-policy RL's gain over the base on non-reasoning, and how far it is behind on-policy RL elsewhere."""
     return {"off_rl_gain_non": gain["non"], "off_rl_less_on_rl_other": behind["other"]}
 
 
-def _late_norms(rl_less_sft: Array) -> dict[str, Estimate]:
-    """A16: RL's late average of the gradient norm less that of each SFT run; the largest counts."""
-    return {"rl_less_sft_late_norm": partial(exact, rl_less_sft.max())}
+def late_norms(differences: list[Estimate]) -> dict[str, Estimate]:
+    """A16: RL's late average of the gradient norm minus that of each SFT; the largest counts."""
+    return {"rl_less_sft_late_norm": partial(largest, differences)}
 
 
 # --- the paper's tables
@@ -158,13 +181,13 @@ def differences() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["claim", "change", "group", "value", "low", "high", "ti"])
 
 
-# Claim, what changes, the setting with it and the setting without it.
+# Claim, what changes, the setting with it and the setting without it; the recorded study's changes have the same names.
 _CHANGES = [
-    ("A1", "SFT: on-policy less off-policy", _ON_SFT, _OFF_SFT),
-    ("A1", "RL: on-policy less off-policy", _ON_RL, _OFF_RL),
-    ("A2", "off-policy: advantage less one", _OFF_RL, _OFF_SFT),
-    ("A2", "on-policy: advantage less rejection", _ON_RL, _ON_SFT),
-    ("A4", "on-policy RL: with KL less without", _ON_RL_KL, _ON_RL),
+    ("A1", "SFT: on-policy minus off-policy", _ON_SFT, _OFF_SFT),
+    ("A1", "RL: on-policy minus off-policy", _ON_RL, _OFF_RL),
+    ("A2", "off-policy: RL minus SFT", _OFF_RL, _OFF_SFT),
+    ("A2", "on-policy: RL minus SFT", _ON_RL, _ON_SFT),
+    ("A4", "on-policy RL: with KL minus without", _ON_RL_KL, _ON_RL),
 ]
 
 
@@ -181,7 +204,7 @@ def _average_error(group: str, average: float) -> float:
 
 
 def _table_4() -> list[Evidence]:
-    kinds = {"A1": _on_policy, "A2": _credit, "A4": _kl_penalty}
+    kinds = {"A1": on_policy, "A2": credit, "A4": kl_penalty}
     found = []
     for claim, change, one, other in _CHANGES:
         found += from_table(f"Table 4, {change}", kinds[claim](_contrast({one: 1, other: -1})))
@@ -192,11 +215,11 @@ def _table_4() -> list[Evidence]:
     over_penalty = _contrast({_ON_SFT: 0.5, _OFF_SFT: -0.5, _ON_RL: 1.5, _OFF_RL: -0.5, _ON_RL_KL: -1})
     return [
         *found,
-        *from_table("Table 4", _mechanism(mechanism_change)),
-        *from_table("Table 4", _objective(off, on)),
-        *from_table("Table 4", _levers([mechanism_change, over_penalty])),
-        *from_table("Table 4", _like_rl(_contrast({_ON_SFT: 1, _ON_RL: -1}))),
-        *from_table("Table 4", _poor_transfer(_contrast({_OFF_RL: 1, _BASE: -1}), _contrast({_OFF_RL: 1, _ON_RL: -1}))),
+        *from_table("Table 4", mechanism(mechanism_change)),
+        *from_table("Table 4", objective(off, on)),
+        *from_table("Table 4", levers(mechanism_change, over_penalty)),
+        *from_table("Table 4", like_rl(_contrast({_ON_SFT: 1, _ON_RL: -1}))),
+        *from_table("Table 4", poor_transfer(_contrast({_OFF_RL: 1, _BASE: -1}), _contrast({_OFF_RL: 1, _ON_RL: -1}))),
     ]
 
 
@@ -206,13 +229,10 @@ def _table_7() -> list[Evidence]:
     # One run against two: nothing tells how much another run of RL would differ, and the intervals have no ends.
     indicators = ("total_grad", "late_var", "oscillation")
     ratios = [partial(mean_ratio_interval, [rl[name]], sft[name]) for name in indicators]
-    steadier = [_is_steadier(rl[name], value, side) for name, side in _STEADIER.items() for value in sft[name]]
+    compared = steadier(rl, sft).to_numpy()
+    lates = [partial(exact, rl["late_avg"] - late) for late in sft["late_avg"]]
     return [
         *from_table(f"Table 7, 1 RL run, {len(sft)} SFT runs", gradient_norms(*ratios)),
-        *from_table(f"Table 7, {len(steadier)} comparisons", _steadiness(sum(steadier), len(steadier))),
-        *from_table("Table 7", _late_norms(rl["late_avg"] - sft["late_avg"].to_numpy())),
+        *from_table(f"Table 7, {compared.size} comparisons", steadiness(partial(exact, 100 * compared.mean()))),
+        *from_table("Table 7", late_norms(lates)),
     ]
-
-
-def _is_steadier(rl: float, sft: float, side: str) -> bool:
-    return {"closer to zero": abs(rl) < abs(sft), "lower": rl < sft, "higher": rl > sft}[side]

@@ -7,9 +7,9 @@ kind it covers bases too, and with them their seeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 
 import numpy as np
 import pandas as pd
@@ -52,7 +52,8 @@ class ByBase:
             own, others = self.values[base], other.values[base]
             mine, theirs = self.seeds.get(base, []), other.seeds.get(base, [])
             if mine and theirs:
-                both = [seed for seed in mine if seed in theirs]
+                if not (both := [seed for seed in mine if seed in theirs]):
+                    continue
                 own, others = own[:, [mine.index(s) for s in both]], others[:, [theirs.index(s) for s in both]]
                 mine = both
             values[base], seeds[base] = operation(own, others), mine or theirs
@@ -122,16 +123,27 @@ class Scores:
         seeds = {base: list(own["seed"]) for base, own in by_base if setting != "base"}
         return ByBase({base: self.values[:, own.index] for base, own in by_base}, seeds)
 
+    def settings(self, kind: str) -> list[str]:
+        """The settings that models were trained with on bases of a kind."""
+        own = self.models[(self.models["base"].map(kind_of) == kind) & (self.models["setting"] != "base")]
+        return sorted(set(own.loc[own["changes"] == "", "setting"]))
+
+    def contrast(self, weights: Mapping[str, float]) -> ByBase:
+        """A weighted sum of the scores of settings, seed by seed: setting -> weight; a base counts as `base`."""
+        parts = [self.of(setting).map(partial(np.multiply, weight)) for setting, weight in weights.items()]
+        return reduce(lambda total, part: total.combine(part, np.add), parts)
+
     def gain(self, setting: str, changes: str = "") -> ByBase:
         """A setting's gain over the base on each benchmark, percentage points."""
         return self.of(setting, changes) - self.of("base")
 
     def columns(self, group: str) -> list[int]:
-        """Which benchmarks are of a group."""
-        return list(np.flatnonzero(self.benchmarks["group"] == group))
+        """Which benchmarks are of a group, or of other reasoning `near` or `far` from mathematics."""
+        families = [FAMILIES[name] for name in self.benchmarks["benchmark"]]
+        return [place for place, family in enumerate(families) if group in (family.group, family.distance)]
 
     def group_mean(self, quantity: ByBase, group: str) -> ByBase:
-        """The mean over a group's benchmarks of a quantity with one value a benchmark."""
+        """The mean over a group's benchmarks, see `columns`, of a quantity with one value a benchmark."""
         return quantity.map(lambda values: values[..., self.columns(group)].mean(-1))
 
 
@@ -153,7 +165,7 @@ def given(record: Record, formats: dict[str, str], draws: int = _DRAWS) -> Score
         ValueError: the models were not asked so.
     """
     order = list(FORMATS)
-    wanted = np.array([order.index(formats[f.group]) if f.group in formats else -1 for f in FAMILIES.values()])
+    wanted = np.array([order.index(formats[f.group]) if f.group in formats else len(order) for f in FAMILIES.values()])
     asked = _codes(record.formats["format"], order) == wanted[_codes(record.formats["benchmark"], list(FAMILIES))]
     if not asked.any():
         raise ValueError(f"the record has no answers in the formats {', '.join(formats.values())}")

@@ -213,6 +213,11 @@ def _spreads(a: Array, b: Array, truth: float, rng: np.random.Generator) -> tupl
     return rng.normal(0, truth, len(a)), rng.normal(0, 1, len(b))
 
 
+def _logarithm(estimate: Estimate, truth: float, rng: np.random.Generator) -> tuple[Estimate] | None:
+    drawn = _redraw(estimate, np.log(truth), rng)
+    return (drawn,) if drawn else None
+
+
 def _all_of(estimates: list[Estimate], truth: float, rng: np.random.Generator) -> tuple[list[Estimate]] | None:
     drawn = [_redraw(estimate, truth, rng) for estimate in estimates]
     return None if None in drawn else (drawn,)
@@ -222,6 +227,7 @@ _REDRAWS: dict[Callable, Callable] = {
     intervals.t_interval: _normal,
     intervals.geometric_interval: _lognormal,
     intervals.normal_interval: _stderr,
+    intervals.ratio: _logarithm,
     intervals.seed_interval: _seeds,
     intervals.pooled_seed_interval: _pooled_seeds,
     intervals.by_seed_interval: _quantity,

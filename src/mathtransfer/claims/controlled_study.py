@@ -66,9 +66,22 @@ def nearly_all(gains: list[Estimate]) -> dict[str, Estimate]:
     return {"rl_second_least_gain_non": partial(least, gains, rank=1)}
 
 
-def _balance(leads: list[Array]) -> dict[str, Estimate]:
-    """S6: RL less each other model, all twelve gains, percentage points, `(benchmarks,)`: the smallest lead counts."""
-    return {"rl_balance_lead_least": partial(least, [partial(t_interval, lead) for lead in leads])}
+def balance(leads: list[Estimate]) -> dict[str, Estimate]:
+    """S6: RL less each other model, the mean gain over all benchmarks, percentage points: the smallest lead counts."""
+    return {"rl_balance_lead_least": partial(least, leads)}
+
+
+def every_base(other: list[Estimate], non: list[Estimate]) -> dict[str, Estimate]:
+    """S7: RL minus SFT in either group on each of several bases, percentage points: the smallest counts."""
+    return {
+        "rl_less_sft_other_every_base": partial(least, other),
+        "rl_less_sft_non_every_base": partial(least, non),
+    }
+
+
+def further(contrast: Estimate) -> dict[str, Estimate]:
+    """S8: RL minus SFT on benchmarks that have nothing in common with what was trained, percentage points."""
+    return {"rl_less_sft_far": contrast}
 
 
 def unevenness(gains: list[Estimate]) -> dict[str, Estimate]:
@@ -143,5 +156,5 @@ def _item_gains(model: str, group: str) -> list[Estimate]:
 def _against_sft() -> list[Evidence]:
     """S6: against the two SFT models of Table 1."""
     gains = reported.gains().pivot(index=["group", "benchmark"], columns="model", values="gain")
-    leads = [(gains[RL_14B] - gains[model]).to_numpy() for model in SFT_14B]
-    return from_table("Table 1's models", _balance(leads))
+    leads = [partial(t_interval, (gains[RL_14B] - gains[model]).to_numpy()) for model in SFT_14B]
+    return from_table("Table 1's models", balance(leads))

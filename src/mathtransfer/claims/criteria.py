@@ -63,13 +63,23 @@ class _Claim:
 
 
 @cache
+def _written() -> dict:
+    return yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text())
+
+
+def margin(unit: str) -> float:
+    """How far from zero what counts as little may be, in a unit of `claims.yaml` that is not a ratio."""
+    return _written()["units"][unit]["margin"]
+
+
+@cache
 def claims() -> dict[str, _Claim]:
     """Every claim of the paper with its criteria, from `claims.yaml`.
 
     Raises:
         ValueError: a claim of the paper is missing or is none of its, or a criterion's side, unit or layer is unknown.
     """
-    written = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text())
+    written = _written()
     known, found = list(reported.table("claims")["claim"]), written["claims"]
     if odd := sorted(set(known) ^ set(found)):
         raise ValueError(f"claims.yaml and the paper's claims differ in {', '.join(odd)}")

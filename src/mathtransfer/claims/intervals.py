@@ -59,6 +59,11 @@ def geometric_interval(ratios: ArrayLike, level: float = LEVEL) -> Interval:
     return _exponentials(t_interval(np.log(np.asarray(ratios, dtype=float)), level))
 
 
+def ratio(logarithm: Estimate, level: float = LEVEL) -> Interval:
+    """A ratio, from an estimate of its logarithm."""
+    return _exponentials(logarithm(level=level))
+
+
 def _exponentials(logs: Interval) -> Interval:
     """An interval of logarithms as one of ratios; an end that is too large for a number is infinite."""
     with np.errstate(over="ignore"):
@@ -193,6 +198,48 @@ def two_part_interval(
     of_questions = special.ndtri(0.5 + level / 2) * math.sqrt(question_variance)
     half = math.hypot(of_seeds, of_questions)
     return value, value - half, value + half
+
+
+def pooled_seed_interval(
+    pool: Sequence[ArrayLike], which: int, question_variance: float, level: float = LEVEL
+) -> Interval:
+    """One of several means over seeds, see `seed_interval`, whose spread between seeds is that of all together.
+
+    Args:
+        pool: the values of each, `(seeds,)`, which differ in their means alone.
+        which: the one that is meant.
+        question_variance: that of its mean; if no sample has two seeds, there are no ends.
+    """
+    samples = [np.asarray(values, dtype=float) for values in pool]
+    own, freedom = samples[which], sum(len(values) - 1 for values in samples)
+    if freedom == 0:
+        return boundless(own.mean())
+    within = sum(((values - values.mean()) ** 2).sum() for values in samples) / freedom
+    return two_part_interval(float(own.mean()), float(within) / len(own), freedom, question_variance, level)
+
+
+def quotient_interval(a: ArrayLike, b: ArrayLike, question_covariance: Array, level: float = LEVEL) -> Interval:
+    """The mean of `a` over that of `b`, pairs of values of a few bases, with an interval over bases and questions.
+
+    It holds every quotient t for which the mean of a - t b is not different from zero by `seed_interval` (Fieller,
+    Journal of the Royal Statistical Society B 16, 1954). If the mean of `b` may be zero, it has no ends.
+
+    Args:
+        a, b: `(bases,)`.
+        question_covariance: of both means when questions are resampled, `(2, 2)`.
+    """
+    pairs = np.stack([np.asarray(a, dtype=float), np.asarray(b, dtype=float)])
+    (mean_a, mean_b), k = pairs.mean(1), pairs.shape[1]
+    if k < 2:
+        return boundless(mean_a / mean_b)
+    of_bases = special.stdtrit(k - 1, 0.5 + level / 2) ** 2 * np.cov(pairs) / k
+    half = of_bases + special.ndtri(0.5 + level / 2) ** 2 * np.asarray(question_covariance)
+    # (mean_a - t mean_b)^2 is at most the half width of a - t b squared: a quadratic inequality in t.
+    x, y, z = (mean_a**2 - half[0, 0], mean_a * mean_b - half[0, 1], mean_b**2 - half[1, 1])
+    if z <= 0:
+        return boundless(mean_a / mean_b)
+    root = math.sqrt(max(y**2 - x * z, 0.0))
+    return float(mean_a / mean_b), float((y - root) / z), float((y + root) / z)
 
 
 def resample_questions(accuracies: list[Array], draws: int, seed: int) -> Array:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,137 +12,137 @@ from mathtransfer import GROUPS
 from mathtransfer.claims import controlled_study, transfer
 from mathtransfer.claims import latent_drift as latent
 from mathtransfer.claims import token_drift as tokens
+from mathtransfer.claims.by_base import ByBase, Scores
 from mathtransfer.claims.controlled_study import Tuned
 from mathtransfer.claims.intervals import (
     Array,
     BySeed,
     Estimate,
+    Interval,
     by_seed_interval,
-    normal_interval,
+    quotient_interval,
     ratio_by_seed,
-    resample_questions,
-    seed_interval,
 )
 from mathtransfer.claims.ledger import Evidence, from_table
-from mathtransfer.runs import finished, read_manifest
+from mathtransfer.claims.transfer import OUTSIDE
 
 SETTINGS = _SFT, _RL = "off-policy SFT, foreign style", "on-policy RL"
-_DRAWS = 1000  # resamples of the evaluation questions
+_SFT_MODELS = [_SFT, "off-policy SFT, own style"]
+_ByName = dict[str, Array]  # a statistic or a group -> what each benchmark adds to it, (..., benchmarks)
 
 
-# --- S1 to S4: the controlled study
+# --- S1 to S9: the controlled study
 
 
-def read_answers(folder: str | Path) -> pd.DataFrame:
-    """How often each question was answered correctly: `setting, seed, group, benchmark, question, accuracy` (percent).
+def study(scores: Scores, kind: str) -> list[Evidence]:
+    """S1 to S9 over the bases of a kind, as far as their settings were trained there.
 
-    Raises:
-        FileNotFoundError: the folder has no finished evaluation.
+    Table 1's SFT model that thinks is SFT in the foreign style here, the one that does not is SFT in the base's own.
     """
-    tables = []
-    for run in finished(folder, "*"):
-        read_manifest(run, "evaluate")
-        who = pd.read_csv(run / "scores.csv").iloc[0]
-        samples = pd.read_parquet(run / "samples.parquet")
-        accuracy = 100 * samples.groupby(["group", "benchmark", "question"], sort=False)["score"].mean()
-        tables.append(accuracy.rename("accuracy").reset_index().assign(setting=who["setting"], seed=who["seed"]))
-    if not tables:
-        raise FileNotFoundError(f"no finished evaluation in {folder}: run `make book` first")
-    return pd.concat(tables, ignore_index=True)
-
-
-def mean_over_seeds(answers: pd.DataFrame) -> pd.DataFrame:
-    """Scores by setting and benchmark with what seeds and questions leave open.
-
-    Returns:
-        `setting, group, benchmark, value, stderr, low, high` in percent; `low` and `high` end a 95% interval. A setting
-        with one seed (the base) has the questions' part only.
-    """
-    rows = []
-    for (setting, group, benchmark), part in answers.groupby(["setting", "group", "benchmark"], sort=False):
-        by_question = part.groupby("question")["accuracy"].mean()
-        by_seed = part.groupby("seed")["accuracy"].mean()
-        question_variance = by_question.var() / len(by_question)
-        seed_variance = by_seed.var() / len(by_seed) if len(by_seed) > 1 else 0.0
-        stderr = np.sqrt(question_variance + seed_variance)
-        if len(by_seed) > 1:
-            value, low, high = seed_interval(by_seed, question_variance)
-        else:
-            value, low, high = normal_interval(by_seed.iloc[0], stderr)
-        rows.append((setting, group, benchmark, value, stderr, low, high))
-    return pd.DataFrame(rows, columns=["setting", "group", "benchmark", "value", "stderr", "low", "high"])
-
-
-def indices(answers: pd.DataFrame, definition: str) -> pd.DataFrame:
-    """Every tuned miniature model's indices with intervals over evaluation questions, see `transfer.transferability`.
-
-    Args:
-        answers: from `read_answers`.
-    """
-    names = answers["setting"].where(answers["seed"] < 0, answers["setting"] + ", seed " + answers["seed"].astype(str))
-    scores = answers.assign(model=names).rename(columns={"accuracy": "value"})
-    bases = dict.fromkeys(scores.loc[scores["setting"] != "base", "model"].unique(), "base")
-    return transfer.transferability(scores, bases, definition)
-
-
-def study(answers: pd.DataFrame, where: str) -> list[Evidence]:
-    """S1 to S5 and S9 with intervals over training seeds and evaluation questions.
-
-    Args:
-        answers: from `read_answers`.
-        where: what the answers are from.
-
-    Raises:
-        ValueError: SFT and RL were not trained with the same seeds, or with fewer than two.
-    """
-    seeds = {s: sorted(set(answers.loc[answers["setting"] == s, "seed"])) for s in SETTINGS}
-    if seeds[_SFT] != seeds[_RL]:
-        raise ValueError(f"SFT has the seeds {seeds[_SFT]}, RL {seeds[_RL]}: the study compares them seed by seed")
-    models = [("base", -1), *((_SFT, seed) for seed in seeds[_SFT]), *((_RL, seed) for seed in seeds[_RL])]
-    table = answers.pivot_table(
-        index=["setting", "seed"], columns=["group", "benchmark", "question"], values="accuracy", sort=False
-    ).loc[models]
-    benchmarks = list(dict.fromkeys(column[:2] for column in table.columns))
-    groups = [group for group, _ in benchmarks]
-    accuracies = [table[column].to_numpy() for column in benchmarks]
-    observed = np.stack([accuracy.mean(1) for accuracy in accuracies], axis=-1)  # (models, benchmarks)
-    by_seed = _study(observed, groups)
-    resampled = _study(resample_questions(accuracies, _DRAWS, seed=0), groups)
-    variance = {name: float(values.mean(-1).var(ddof=1)) for name, values in resampled.items()}
-    means = {name: partial(seed_interval, values, variance[name]) for name, values in by_seed.items()}
-    half = len(models) // 2  # after the base, as many runs of SFT as of RL
-    by_benchmark = controlled_study.nearly_all(_gains(accuracies, groups, "non", slice(half + 1, None)))
-    by_benchmark |= controlled_study.unevenness(_gains(accuracies, groups, "other", slice(1, half + 1)))
-    return from_table(where, means | by_benchmark)
-
-
-def _gains(accuracies: list[Array], groups: list[str], group: str, rows: slice) -> list[Estimate]:
-    """The gain over the base of some runs on each benchmark of a group, with an interval over seeds and questions."""
-    found = []
-    for accuracy in [own for own, name in zip(accuracies, groups, strict=True) if name == group]:
-        gain = accuracy[rows] - accuracy[0]  # (seeds, questions)
-        variance = gain.mean(0).var(ddof=1) / gain.shape[1]
-        found.append(partial(seed_interval, gain.mean(1), float(variance)))
+    trained = scores.settings(kind)
+    sft = [setting for setting in _SFT_MODELS if setting in trained]
+    if _RL not in trained:
+        return []
+    rl = scores.gain(_RL)
+    found = from_table(_RL, _over_bases(scores, kind, controlled_study.rl_study, rl))
+    found += from_table(_RL, controlled_study.nearly_all(_by_benchmark(scores, kind, rl, "non")))
+    for setting in sft:
+        gain, lead = scores.gain(setting), scores.contrast({_RL: 1, setting: -1})
+        both = rl.combine(gain, _first), gain.combine(rl, _first)
+        other, non, far = (scores.group_mean(lead, group) for group in ("other", "non", "far"))
+        found += from_table(
+            setting,
+            _over_bases(scores, kind, controlled_study.sft_study, *both)
+            | controlled_study.unevenness(_by_benchmark(scores, kind, gain, "other"))
+            | controlled_study.further(far.over_bases(kind)),
+        )
+        if len(lead.bases(kind)) > 1:  # one base says nothing of others
+            each = controlled_study.every_base(other.on_each_base(kind), non.on_each_base(kind))
+            found += from_table(setting, each)
+    if sft == _SFT_MODELS:
+        leads = [scores.contrast({_RL: 1, setting: -1}).map(_mean).over_bases(kind) for setting in sft]
+        found += from_table("both SFT models", controlled_study.balance(leads))
     return found
 
 
-def _study(scores: Array, groups: list[str]) -> dict[str, Array]:
-    """Statistic -> `(..., seeds)` from scores `(..., 1 + 2 * seeds, benchmarks)`: the base, SFT's seeds, then RL's."""
-    base, gains = scores[..., :1, :], scores[..., 1:, :] - scores[..., :1, :]
-    spreads = transfer.spreads(gains, groups, "pooled")
-    columns = {group: [i for i, name in enumerate(groups) if name == group] for group in spreads}
+def gains(scores: Scores, kind: str) -> pd.DataFrame:
+    """What each setting gains over the base, with 95% intervals over the bases of a kind.
 
-    def tuned(rows: slice) -> Tuned:
-        return Tuned(
-            gains={group: gains[..., rows, :][..., own] for group, own in columns.items()},
-            base={group: base[..., own] for group, own in columns.items()},
-            spreads=spreads,
-        )
+    Returns:
+        `setting, group, value, low, high` in percentage points; a group, or the families of other reasoning that are
+        `near` mathematics or `far` from it.
+    """
+    by_setting = {setting: scores.gain(setting) for setting in scores.settings(kind)}
+    rows = [
+        (setting, group, *scores.group_mean(gain, group).over_bases(kind)())
+        for setting, gain in by_setting.items()
+        for group in (*GROUPS, "near", "far")
+    ]
+    return pd.DataFrame(rows, columns=["setting", "group", "value", "low", "high"])
 
-    seeds = gains.shape[-2] // 2
-    sft, rl = tuned(slice(seeds)), tuned(slice(seeds, None))
-    by_benchmark = controlled_study.rl_study(rl) | controlled_study.sft_study(rl, sft)
-    return {name: values.mean(-1) for name, values in by_benchmark.items()}
+
+def indices(scores: Scores, kind: str) -> pd.DataFrame:
+    """The Transferability Index of each setting, with 95% intervals over the bases of a kind.
+
+    The index of several bases is the quotient of the means of their domain indices, so that a base that hardly gains in
+    mathematics does not decide it. It has no ends if the gain in mathematics may be zero.
+
+    Returns:
+        `setting, group, value, low, high` in percent of the domain index of mathematics.
+    """
+    rows = []
+    for setting in scores.settings(kind):
+        by_base = _by_base(scores, kind, _domain_indices, scores.gain(setting))
+        for group in OUTSIDE:
+            rows.append((setting, group, *_percent_of(by_base[group], by_base["math"], kind)))
+    return pd.DataFrame(rows, columns=["setting", "group", "value", "low", "high"])
+
+
+def _percent_of(own: ByBase, whole: ByBase, kind: str) -> Interval:
+    means = [np.stack([part.values[base].mean(-1) for base in part.bases(kind)], axis=-1) for part in (own, whole)]
+    a, b = (100.0 * means[0], means[1])  # (1 + draws, bases)
+    return quotient_interval(a[0], b[0], np.cov(a[1:].mean(-1), b[1:].mean(-1)))
+
+
+def _domain_indices(tuned: Tuned) -> dict[str, Array]:
+    return {group: tuned.parts(group) for group in tuned.gains}
+
+
+def _over_bases(scores: Scores, kind: str, statistics: Callable[..., _ByName], *gains: ByBase) -> dict[str, Estimate]:
+    return {name: own.over_bases(kind) for name, own in _by_base(scores, kind, statistics, *gains).items()}
+
+
+def _by_base(scores: Scores, kind: str, statistics: Callable[..., _ByName], *gains: ByBase) -> dict[str, ByBase]:
+    """Statistic -> its mean over benchmarks on each base, from the gains of one model or of two, seed by seed."""
+    found: dict[str, dict[str, Array]] = {}
+    for base in gains[0].bases(kind):
+        for name, values in statistics(*(_tuned(scores, base, gain.values[base]) for gain in gains)).items():
+            found.setdefault(name, {})[base] = _mean(values)
+    return {name: ByBase(values) for name, values in found.items()}
+
+
+def _tuned(scores: Scores, base: str, gain: Array) -> Tuned:
+    """A setting's models on one base, gains `(1 + draws, seeds, benchmarks)`, with the spread of all tuned there."""
+    own = scores.models[(scores.models["base"] == base) & (scores.models["changes"] == "")]
+    start = scores.of("base").values[base]
+    pool = scores.values[:, own.index[own["setting"] != "base"]] - start
+    return Tuned(
+        gains={group: gain[..., scores.columns(group)] for group in GROUPS},
+        base={group: start[..., scores.columns(group)] for group in GROUPS},
+        spreads=transfer.spreads(pool, list(scores.benchmarks["group"]), "pooled"),
+    )
+
+
+def _by_benchmark(scores: Scores, kind: str, gain: ByBase, group: str) -> list[Estimate]:
+    return [gain.map(lambda own, i=i: own[..., i]).over_bases(kind) for i in scores.columns(group)]
+
+
+def _first(own: Array, other: Array) -> Array:
+    return own
+
+
+def _mean(values: Array) -> Array:
+    return values.mean(-1)
 
 
 # --- L1, L5, T1 to T4: drift

@@ -291,7 +291,8 @@ def _truth(rng: random.Random) -> Problem:
 class _Family:
     """A task family: its name, group, how to draw a problem, and the benchmark of the paper that it stands for.
 
-    `likeness` says what the two have in common, and `offered` how many answers a question offers, if it does.
+    `likeness` says what the two have in common, and `offered` how many answers a question offers, if it does. A family
+    of other reasoning is `near` mathematics if it shares operations with it, `far` if it shares none (`distance`).
     """
 
     name: str
@@ -300,6 +301,7 @@ class _Family:
     counterpart: str
     likeness: str
     offered: int = 0
+    distance: str = ""
 
 
 FAMILIES = {
@@ -309,10 +311,10 @@ FAMILIES = {
         _Family("remainders", "math", _remainders, "aime24", "number theory, a small whole number as the answer"),
         _Family("equations", "math", _equations, "aime25", "algebra, a whole number as the answer"),
         _Family("boxes", "math", _boxes, "olympiadbench", "a problem in words that must be put into arithmetic"),
-        _Family("tracing", "other", _tracing, "livecodebench_v2", "what a program does"),
-        _Family("science", "other", _science, "gpqa_diamond", "recalled science, then a calculation"),
-        _Family("routes", "other", _routes, "acpbench_mcq", "states, moves and where they lead"),
-        _Family("triage", "other", _triage, "headqa", "a question from a health-care examination", 2),
+        _Family("tracing", "other", _tracing, "livecodebench_v2", "what a program does", distance="near"),
+        _Family("science", "other", _science, "gpqa_diamond", "recalled science, then a calculation", distance="near"),
+        _Family("routes", "other", _routes, "acpbench_mcq", "states, moves and where they lead", distance="far"),
+        _Family("triage", "other", _triage, "headqa", "a question from a health-care examination", 2, distance="far"),
         _Family("passage", "non", _passage, "coqa", "a question about a passage, answered with its words"),
         _Family("durations", "non", _durations, "mc_taco", "which time is plausible", 2),
         _Family("instructions", "non", _instructions, "ifeval", "a form that can be checked, all or nothing"),

@@ -9,7 +9,7 @@ import pandas as pd
 from mathtransfer import GROUP_TITLES
 from mathtransfer.pages.theme import WIDTH, by_group, fixed_colours, numbers, setting_colours, zero_rule
 
-_LABELS = 220  # pixels for the names of rows
+_LABELS = 250  # pixels for the names of rows
 
 
 def forest(table: pd.DataFrame, axis: str, title: str, description: str, little: float = 0.0) -> alt.FacetChart:
@@ -44,8 +44,59 @@ def forest(table: pd.DataFrame, axis: str, title: str, description: str, little:
     return by_group(chart, title, description)
 
 
+def erring_teacher(table: pd.DataFrame, axis: str, title: str, description: str) -> alt.FacetChart:
+    """Gains against how much of what a teacher says is wrong, a panel a group; ends as in `forest`.
+
+    Args:
+        table: `setting, style, errs, group, value, low, high`; `errs` in percent, the style is the teacher's.
+        axis: the title of the value's axis, with its unit.
+    """
+    low, high = _domain(table, 0.0)
+    shown = table.replace({"group": GROUP_TITLES}).assign(
+        start=table["low"].clip(low, high),
+        end=table["high"].clip(low, high),
+        style=table["style"] + " style",
+        line=table["setting"] + table["style"],
+    )
+    colours = setting_colours(list(table["setting"]))
+    shared = alt.Chart(shown).encode(
+        x=alt.X("errs:O", title="wrong responses (%)", axis=alt.Axis(labelAngle=0)),
+        xOffset=alt.XOffset("line:N"),
+        color=fixed_colours("setting", colours),
+        detail="line:N",
+        tooltip=["setting", "style", "errs", "group", *numbers(["value", "low", "high"], "+.1f")],
+    )
+    y = alt.Y("start:Q", title=axis, scale=alt.Scale(domain=[low, high], nice=False, zero=False))
+    shape = alt.Shape("style:N", scale=alt.Scale(range=["circle", "square"]))
+    bars = shared.mark_rule(strokeWidth=2).encode(y=y, y2="end:Q")
+    lines = shared.mark_line(strokeWidth=1).encode(y=alt.Y("value:Q", title=axis))
+    points = shared.mark_point(size=60, filled=True, opacity=1).encode(y=alt.Y("value:Q", title=axis), shape=shape)
+    zero = alt.Chart(shown).mark_rule(color="#888888").encode(y=alt.datum(0))
+    chart = alt.layer(zero, bars, lines, points).properties(width=WIDTH // 3 - 40, height=200)
+    return by_group(chart, title, description)
+
+
+def curves(table: pd.DataFrame, axis: str, title: str, description: str) -> alt.FacetChart:
+    """A line with its band for every setting over the updates of training, a panel a kind of base.
+
+    Args:
+        table: `kind, setting, step, value, low, high`.
+        axis: the axis title, with its unit, and what line and band are.
+    """
+    colours = setting_colours(list(table["setting"]))
+    shared = alt.Chart(table).encode(
+        x=alt.X("step:Q", title="update"),
+        color=fixed_colours("setting", colours).legend(symbolOpacity=1, columns=3),
+        tooltip=["kind", "setting", "step", *numbers(["value", "low", "high"], ".3~f")],
+    )
+    bands = shared.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=axis), y2="high:Q")
+    lines = shared.mark_line(strokeWidth=1.5).encode(y=alt.Y("value:Q", title=axis))
+    panels = alt.layer(bands, lines).properties(width=WIDTH // 2 - 70, height=200)
+    return panels.facet(column=alt.Column("kind:N"), title=title).properties(description=description)
+
+
 def _domain(table: pd.DataFrame, little: float) -> tuple[float, float]:
-    """From the least to the largest effect or margin, and half of that range to either side."""
+    """From the least to the largest effect or margin, and a third of that range to either side."""
     values = [*table["value"], -little, little]
-    beyond = 0.5 * (np.nanmax(values) - np.nanmin(values))
+    beyond = (np.nanmax(values) - np.nanmin(values)) / 3
     return float(np.nanmin(values) - beyond), float(np.nanmax(values) + beyond)

@@ -99,13 +99,21 @@ def read_bases(root: str | Path = ".") -> dict[str, dict]:
         ValueError: there is no such parameter; the message says where it stands and what is allowed.
     """
     study = yaml.safe_load(Path(root, _STUDY).read_text())
+    return _pretrained(root, study["bases"], "seeds", {"": {}, **study["larger_bases"]})
+
+
+def read_rejected(root: str | Path = ".") -> dict[str, dict]:
+    """Bases that were pre-trained too and broke a bound, as `read_bases` has the others."""
+    return _pretrained(root, yaml.safe_load(Path(root, _STUDY).read_text())["bases"], "rejected", {"": {}})
+
+
+def _pretrained(root: str | Path, kinds: dict[str, dict], field: str, sizes: dict[str, dict]) -> dict[str, dict]:
     known, found = _parameters(root, "pretrain"), {}
-    for kind, (size, own) in itertools.product(study["bases"], {"": {}, **study["larger_bases"]}.items()):
-        values = {name: value for name, value in study["bases"][kind].items() if name != "seeds"} | own
-        _check(_STUDY, f"parameter of {kind} bases {size}".strip(), values, known)
-        for seed in study["bases"][kind]["seeds"]:
-            name = "-".join(filter(None, [kind, str(seed), size]))
-            found[name] = {"kind": kind, "seed": seed, **values}
+    for kind, (size, larger) in itertools.product(kinds, sizes.items()):
+        own = {name: value for name, value in kinds[kind].items() if name not in ("seeds", "rejected")} | larger
+        _check(_STUDY, f"parameter of {kind} bases {size}".strip(), own, known)
+        for seed in kinds[kind][field]:
+            found["-".join(filter(None, [kind, str(seed), size]))] = {"kind": kind, "seed": seed, **own}
     return found
 
 
