@@ -1,14 +1,12 @@
 """Power against closed forms, and spreads against made-up studies whose spreads are known."""
 
-import made_up_study
 import numpy as np
 import pytest
 from scipy import stats
 
-from mathtransfer.claims import by_base
 from mathtransfer.claims.by_base import ByBase
 from mathtransfer.claims.criteria import Criterion
-from mathtransfer.claims.power import Design, Spreads, contrast, power, spreads
+from mathtransfer.claims.power import Design, Spreads, power, spreads
 
 ABOVE = Criterion("", "above", 0.0, -3.0, 3.0, (-3.0, 3.0))
 LITTLE = Criterion("", "within", 0.0, -3.0, 3.0, (-3.0, 3.0))
@@ -86,18 +84,3 @@ def test_what_a_small_study_cannot_tell_is_nan():
     without_seeds = [spreads(study(rng, truth, Design((1, 1, 1), 100)), "settled", 100) for _ in range(300)]
     assert all(np.isnan(own.seeds) for own in without_seeds)
     assert np.mean([own.bases for own in without_seeds]) == pytest.approx(9.0 + 4.0, rel=0.15)
-
-
-@pytest.fixture(scope="module")
-def made_up():
-    return by_base.natural(made_up_study.make(questions=20), draws=3)
-
-
-def test_a_contrast_is_a_weighted_sum_of_group_means(made_up):
-    of = {"on-policy RL": 1.0, "on-policy SFT": -0.5, "off-policy SFT, own style": -0.5}
-    found = contrast(made_up, of, "other").values["settled-0"]
-    columns = made_up.benchmarks.index[made_up.benchmarks["group"] == "other"]
-    for seed in range(5):
-        rows = made_up.models.query("base == 'settled-0' and seed == @seed and changes == ''")
-        means = {setting: made_up.values[0, row, columns].mean() for row, setting in rows["setting"].items()}
-        assert found[0, seed] == pytest.approx(sum(weight * means[setting] for setting, weight in of.items()))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mathtransfer.claims.by_base import ByBase, Scores, kind_of
+from mathtransfer.claims.by_base import ByBase
 from mathtransfer.claims.criteria import Criterion
 from mathtransfer.claims.intervals import Array, pooled_variance, seed_interval
 
@@ -37,27 +37,18 @@ class Design:
     questions: int
 
 
-def contrast(scores: Scores, weights: dict[str, float], group: str) -> ByBase:
-    """A sum of settings' mean scores in a group, each times its weight, in points; seed by seed on each base."""
-    total = ByBase({base: np.zeros(1) for base in scores.models["base"]})
-    for setting, weight in weights.items():
-        own = scores.group_mean(scores.of(setting), group)
-        total = total.combine(own, lambda before, values, weight=weight: before + weight * values)
-    return total
-
-
 def spreads(values: ByBase, kind: str, questions: int) -> Spreads:
     """What makes a contrast vary, estimated from a study: the usual estimators of nested components of variance.
 
     Args:
-        values: the contrast, its questions resampled.
+        values: the contrast in points, its questions resampled.
         questions: of each benchmark.
 
     Returns:
         With one base, `bases` is nan; if no base has two seeds, `seeds` is nan, and `bases` covers both. With one run,
         what questions do counts as shared.
     """
-    of_kind = [own for base, own in values.values.items() if kind_of(base) == kind]
+    of_kind = [values.values[base] for base in values.bases(kind)]
     observed = [own[0] for own in of_kind]
     shared, own = _of_questions(np.concatenate([own[1:] for own in of_kind], axis=1))
     within, freedom = pooled_variance(observed)

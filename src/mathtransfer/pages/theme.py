@@ -26,7 +26,7 @@ COLOURS = {
 WIDTH = 640  # of a chart, pixels
 
 # Of what is no setting of ours, in turn: black, and what is left of Paul Tol's palette.
-_OTHERS = ("#000000", "#CC6677", "#44AA99", "#DDCC77")
+_OTHERS = ("#000000", "#CC6677", "#44AA99", "#DDCC77", "#BBBBBB")
 
 
 @alt.theme.register("mathtransfer", enable=True)
