@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mathtransfer import GROUP_TITLES
-from mathtransfer.pages.theme import WIDTH, by_group, fixed_colours, numbers, setting_colours, zero_rule
+from mathtransfer.pages.theme import COLOURS, WIDTH, by_group, fixed_colours, numbers, setting_colours, zero_rule
 
 _LABELS = 250  # pixels for the names of rows
 
@@ -42,6 +42,41 @@ def forest(table: pd.DataFrame, axis: str, title: str, description: str, little:
     height = alt.Step(max(8, 22 // len(colours)))
     chart = alt.layer(*layers).properties(width=(WIDTH - _LABELS) // 3 - 20, height=height)
     return by_group(chart, title, description)
+
+
+def interaction(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
+    """A line a style from off-policy to on-policy, a row of panels a part, a column a group; ends as in `forest`.
+
+    If neither factor changes what the other does, the lines are parallel.
+
+    Args:
+        table: `part, policy, style, group, value, low, high`, gains in percentage points.
+    """
+    low, high = _domain(table, 0.0)
+    shown = table.replace({"group": GROUP_TITLES}).assign(
+        start=table["low"].clip(low, high), end=table["high"].clip(low, high)
+    )
+    axis = "gain (points)"
+    shared = alt.Chart(shown).encode(
+        x=alt.X("policy:N", sort=["off-policy", "on-policy"], title=None, axis=alt.Axis(labelAngle=0)),
+        xOffset=alt.XOffset("style:N", scale=alt.Scale(range=[-4, 4])),
+        color=alt.Color("style:N", scale=alt.Scale(range=[COLOURS["off-policy SFT, foreign style"], COLOURS["base"]])),
+        tooltip=["part", "policy", "style", "group", *numbers(["value", "low", "high"], "+.1f")],
+    )
+    y = alt.Y("start:Q", title=axis, scale=alt.Scale(domain=[low, high], nice=False, zero=False))
+    bars = shared.mark_rule(strokeWidth=2).encode(y=y, y2="end:Q")
+    lines = shared.mark_line(strokeWidth=1.5).encode(y=alt.Y("value:Q", title=axis))
+    points = shared.mark_circle(size=60, opacity=1).encode(y=alt.Y("value:Q", title=axis))
+    zero = alt.Chart(shown).mark_rule(color="#888888").encode(y=alt.datum(0))
+    return (
+        alt.layer(zero, bars, lines, points)
+        .properties(width=WIDTH // 3 - 50, height=110)
+        .facet(
+            column=alt.Column("group:N", sort=list(GROUP_TITLES.values())),
+            row=alt.Row("part:N", sort=list(table["part"].unique()), header=alt.Header(labelLimit=150)),
+        )
+        .properties(title=title, description=description)
+    )
 
 
 def erring_teacher(table: pd.DataFrame, axis: str, title: str, description: str) -> alt.FacetChart:
