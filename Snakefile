@@ -100,9 +100,11 @@ STUDYING = [
     "released_generations",
     "known_problems",
     "miniature_world",
+    "protocol",
     "controlled_study",
     "elicitation_or_skill",
     "ablation",
+    "price",
     "latent_drift",
     "token_drift",
     "paper_suite",
@@ -321,7 +323,9 @@ rule compared:
         print(f"  fresh runs beside the record: {counted}")
 
 
-READS = [*RECORDS, COMPARED]
+READS = [*RECORDS, COMPARED, "config/study.yaml", "config/tiers.yaml"]
+# The record of the runs from which learning rates and sizes were chosen.
+PILOT = [str(path) for path in map(Path("results/pilot").joinpath, record.FILES) if path.is_file()]
 # What the bases scored before any post-training, and how each was made.
 WORLD = [str(path) for path in sorted((runs.PACKAGE / "miniature").rglob("*")) if path.suffix in (".csv", ".json")]
 
@@ -341,6 +345,7 @@ CHAPTERS = {
         [],
         {},
     ),
+    "protocol": ([*PILOT, *READS], [], {}),
     "controlled_study": (
         [*READS, f"{ROOT}/elicitation.csv"],
         [f"{ROOT}/scores.csv", f"{EVIDENCE}/controlled_study.csv"],
@@ -348,6 +353,7 @@ CHAPTERS = {
     ),
     "elicitation_or_skill": (READS, [f"{ROOT}/elicitation.csv"], {}),
     "ablation": (READS, [f"{EVIDENCE}/ablation.csv"], {}),
+    "price": ([*PILOT, *READS], [], {}),
     # These two also show what a record leaves out, layers and single tokens, of the fresh runs.
     "latent_drift": ([*READS, *manifests("latent_drift", CELLS)], [f"{EVIDENCE}/latent_drift.csv"], {}),
     "token_drift": ([*READS, *manifests("token_drift", CELLS)], [f"{EVIDENCE}/token_drift.csv"], {}),

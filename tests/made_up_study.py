@@ -62,8 +62,8 @@ def dose(cell: grid.Cell) -> float:
 
 
 def skill(adds: tuple[float, float, float], dose: float) -> np.ndarray:
-    """What a setting adds to each group (logit): much of it with a small dose, and too large a dose does damage."""
-    return np.array(adds) * (dose**0.5 if dose < 1 else 1 + 0.2 * np.log(dose)) - 0.5 * max(0.0, np.log(dose / 2))
+    """What a setting adds to each group (logit): all of it with its own dose, and a larger one does damage."""
+    return np.array(adds) * min(1.0, dose) - 0.5 * max(0.0, np.log(dose))
 
 
 def make(effects=EFFECTS, questions: int = 100, seed: int = 0, spread=SPREAD, part: str = "grid") -> record.Record:

@@ -6,7 +6,7 @@ import pytest
 
 from mathtransfer import GROUPS
 from mathtransfer.claims import by_base, price
-from mathtransfer.claims.price import Path
+from mathtransfer.claims.price import _Path as Path
 from mathtransfer.miniature.families import FAMILIES
 
 RL, SFT = "on-policy RL", "off-policy SFT, foreign style"
@@ -49,7 +49,10 @@ def test_the_first_time_counts_and_without_a_common_gain_there_is_no_value():
     assert first.loc["other", "far"] == 5 and first.loc["other", "value"] == pytest.approx(0.25)
     loses = path([0, -5, -9], [0, 1, 2], (0, 1, 2))
     none = price.at_equal({"a": there, "loses": loses}, "a", "math")
-    assert none[["value", "low", "high"]].isna().all(axis=None)
+    assert none["value"].isna().all() and np.isinf(none[["low", "high"]]).all(axis=None)
+    hardly = path([0, 0.5], [0, 2], (0, 1), noise=1.0)  # in a third of the resamples it loses
+    open_ended = price.at_equal({"a": there, "hardly": hardly}, "a", "math").set_index("group").loc["other"]
+    assert np.isfinite(open_ended["value"]) and np.isinf([open_ended["low"], open_ended["high"]]).all()
 
 
 def test_questions_give_the_comparison_a_width():
@@ -79,7 +82,6 @@ def test_paths_are_the_means_of_the_answers_in_the_record(record):
         own = own[(own["changes"] == "") | own["changes"].str.startswith(along)]
         path = found[setting]
         assert path.at.tolist() == [0, *sorted(set(own[along]))]
-        assert path.freedom == len(own) - own[along].nunique()
         for point, at in enumerate(path.at[1:], start=1):
             runs = own.loc[own[along] == at, "run"]
             assert path.kl[point] == pytest.approx(kl[runs].mean())
@@ -87,12 +89,18 @@ def test_paths_are_the_means_of_the_answers_in_the_record(record):
             for group in GROUPS:
                 gain = score[group][runs].mean() - score[group]["settled-0"]
                 assert path.gains[group][0, point] == pytest.approx(gain)
-    of_seeds = score["other"][of.runs.query("setting == @RL and base == 'settled-0' and changes == ''")["run"]]
-    expected = (
-        of_seeds.var() / len(of_seeds) if part == "grid" else 0.0
-    )  # only the protocol's own length has several seeds
+    # RL's own spread, if its seeds tell it, else that of all settings and bases.
+    trained = of.runs[of.runs["seed"] >= 0].assign(score=lambda t: t["run"].map(score["other"]))
+    own = trained.query("setting == @RL and base == 'settled-0' and changes == ''")["score"]
+    cells = trained.groupby(["base", "setting", "changes"])["score"]
+    freedom = {"grid": 4, "pilot": 4}[part]
+    assert found[RL].freedom == freedom
+    of_all = (cells.var() * (cells.size() - 1)).sum() / (cells.size() - 1).sum()
+    assert (cells.size() - 1).sum() == freedom or part == "grid"
+    expected = {"grid": own.var(), "pilot": of_all}[part] / len(own)
     at_own = list(found[RL].at).index({"pilot": 0.0003, "grid": 75}[part])
     assert found[RL].variance["other"][at_own] == pytest.approx(expected)
+    assert found[RL].variance["other"][0] == 0
 
 
 def test_a_frontier_has_every_point_and_the_base(record):
@@ -107,10 +115,11 @@ def test_a_frontier_has_every_point_and_the_base(record):
 def lengths(rng, means, spread=2.0, seeds=(1, 5, 1, 1)) -> Path:
     """A path over lengths, of which one has several seeds."""
     by_point = [mean + rng.normal(0, spread, n) for mean, n in zip(means, seeds, strict=True)]
-    observed = price._from_base([np.full(3, own.mean()) for own in by_point])
-    gains, variance = dict.fromkeys(GROUPS, observed), dict.fromkeys(GROUPS, price._variance(by_point))
+    observed = np.tile([0.0, *(own.mean() for own in by_point)], (3, 1))
+    variance, freedom = price._spread(by_point, [])
+    of_points = variance / np.array([np.inf, *seeds])
     at = np.array([0, 25, 75, 150, 300.0])
-    return Path(at, gains, variance, sum(n - 1 for n in seeds), at, at)
+    return Path(at, dict.fromkeys(GROUPS, observed), dict.fromkeys(GROUPS, of_points), freedom, at, at)
 
 
 def test_intervals_of_dip_and_recovery_cover_with_the_spread_of_the_one_length_that_has_seeds():
@@ -124,10 +133,11 @@ def test_intervals_of_dip_and_recovery_cover_with_the_spread_of_the_one_length_t
 @pytest.mark.parametrize(
     ("means", "verdict"),
     [
-        ([-9, -5, 0, 5], "it dips; rises afterwards"),
-        ([-9, -12, -20, -30], "it dips; falls afterwards"),
-        ([9, 9, 9, 9], "it gains at once; no clear change afterwards"),
-        ([0, 1, 5, 9], "no clear change at first; rises afterwards"),
+        ([-9, -5, 0, 5], "a dip, then a rise"),
+        ([-9, -12, -20, -30], "a dip, then a fall"),
+        ([9, 9, 9, 9], "a gain, then no clear change"),
+        ([0, 1, 5, 9], "no clear change, then a rise"),
+        ([0, 0, 0, 0], "no clear change"),
     ],
 )
 def test_dip_and_recovery_in_words(means, verdict):

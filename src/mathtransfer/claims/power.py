@@ -14,7 +14,7 @@ import pandas as pd
 
 from mathtransfer.claims.by_base import ByBase, Scores, kind_of
 from mathtransfer.claims.criteria import Criterion
-from mathtransfer.claims.intervals import Array, seed_interval
+from mathtransfer.claims.intervals import Array, pooled_variance, seed_interval
 
 _STUDIES = 2000  # that are simulated
 
@@ -60,8 +60,7 @@ def spreads(values: ByBase, kind: str, questions: int) -> Spreads:
     of_kind = [own for base, own in values.values.items() if kind_of(base) == kind]
     observed = [own[0] for own in of_kind]
     shared, own = _of_questions(np.concatenate([own[1:] for own in of_kind], axis=1))
-    freedom = sum(len(seeds) - 1 for seeds in observed)
-    within = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in observed) / freedom if freedom else np.nan
+    within, freedom = pooled_variance(observed)
     between = np.var([seeds.mean() for seeds in observed], ddof=1) if len(observed) > 1 else np.nan
     of_runs = within if freedom else own  # between runs on one base, as observed
     return Spreads(

@@ -14,20 +14,29 @@ import pandas as pd
 
 from mathtransfer import GROUPS
 from mathtransfer.claims.by_base import Scores
-from mathtransfer.claims.intervals import Array, Interval, normal_interval, two_part_interval
+from mathtransfer.claims.intervals import (
+    Array,
+    Interval,
+    boundless,
+    normal_interval,
+    pooled_variance,
+    two_part_interval,
+)
 from mathtransfer.study.record import Record
 
-MEASURES = ["math", "kl", "tokens"]  # of how far a path has come
+_UNCLEAR = "no clear change"
+_RARE = 0.025  # a share of resamples that an interval of 95% may ignore
+_FEWEST = 2  # degrees of freedom that a setting's own spread between seeds must have
 
 
 @dataclass(frozen=True)
-class Path:
+class _Path:
     """One setting on one base, by growing learning rate or number of updates; the base itself comes first.
 
     at: the learning rates or numbers of updates, `(points,)`, zero for the base
     gains: group -> the mean over seeds, percentage points, `(1 + draws, points)`, what was observed first
-    variance: group -> that of these means between training seeds, `(points,)`; one spread for all points
-    freedom: degrees of freedom of that spread; zero if no point has two seeds, and then the variance is zero too
+    variance: group -> that of these means between training seeds, `(points,)`, nothing for the base
+    freedom: degrees of freedom of the spread between seeds; zero if it is not known, and then the variance is zero too
     kl: divergence from the base on mathematics, nats a token, `(points,)`
     tokens: of all responses that were trained on, `(points,)`
     """
@@ -39,15 +48,15 @@ class Path:
     kl: Array
     tokens: Array
 
-    def until(self, end: float) -> Path:
+    def until(self, end: float) -> _Path:
         """The path as far as a rate or number of updates."""
         kept = self.at <= end
         gains = {group: own[:, kept] for group, own in self.gains.items()}
         variance = {group: own[kept] for group, own in self.variance.items()}
-        return Path(self.at[kept], gains, variance, self.freedom, self.kl[kept], self.tokens[kept])
+        return _Path(self.at[kept], gains, variance, self.freedom, self.kl[kept], self.tokens[kept])
 
     def progress(self, measure: str) -> Array:
-        """How far each point is by one of the `MEASURES`, `(1 + draws, points)`."""
+        """How far each point is, `(1 + draws, points)`: by its gain on `math`, its `kl` or its `tokens`."""
         draws = len(self.gains["math"])
         return self.gains["math"] if measure == "math" else np.tile(getattr(self, measure), (draws, 1))
 
@@ -56,59 +65,74 @@ class Path:
         return (weights * self.gains[group]).sum(-1), float((weights[0] ** 2 * self.variance[group]).sum())
 
 
-def paths(record: Record, scores: Scores, base: str, along: str) -> dict[str, Path]:
+def paths(record: Record, scores: Scores, base: str, along: str) -> dict[str, _Path]:
     """Setting -> its path on a base.
+
+    The spread between seeds is taken as the same at every point of a path. If no three runs of the setting on this base
+    tell it, it is that of all settings and bases of the record together.
 
     Args:
         scores: of the record, natural or at equal format.
         along: `learning_rate` or `steps`, the parameter that grows; cells in which anything else is changed are left
             out.
     """
-    runs = record.runs[(record.runs["base"] == base) & record.runs["changes"].str.fullmatch(f"({along}=[^;]*)?")]
     divergence = record.shifts[(record.shifts["group"] == "math") & (record.shifts["metric"] == "kl")]
-    runs = runs.assign(kl=runs["run"].map(divergence.groupby("run", observed=True)["value"].mean()))
+    runs = record.runs.assign(kl=record.runs["run"].map(divergence.groupby("run", observed=True)["value"].mean()))
     row_of = {run: row for row, run in scores.models["run"].items()}
     of_groups = {group: scores.values[..., scores.columns(group)].mean(-1) for group in GROUPS}  # (1 + draws, models)
+
+    def by_seed(part: pd.DataFrame) -> dict[str, Array]:
+        """Group -> scores of some runs, `(1 + draws, seeds)`."""
+        rows = [row_of[run] for run in part["run"]]
+        return {group: values[:, rows] for group, values in of_groups.items()}
+
+    trained = runs[runs["seed"] >= 0]
+    everywhere = [by_seed(part) for _, part in trained.groupby(["base", "setting", "changes"])]
+    start = by_seed(runs[runs["run"] == base])
+    walked = trained[(trained["base"] == base) & trained["changes"].str.fullmatch(f"({along}=[^;]*)?")]
     found = {}
-    for setting, own in runs[runs["seed"] >= 0].groupby("setting", sort=False):
-        points = [(at, [row_of[run] for run in part["run"]]) for at, part in own.groupby(along)]
-        gains = {
-            group: [values[:, rows] - values[:, [row_of[base]]] for _, rows in points]
-            for group, values in of_groups.items()
-        }
-        spent = own.groupby(along)[["kl", "response_tokens"]].mean()
-        found[setting] = Path(
-            at=np.array([0.0, *(at for at, _ in points)]),
-            gains={group: _from_base([seeds.mean(-1) for seeds in by_point]) for group, by_point in gains.items()},
-            variance={group: _variance([seeds[0] for seeds in by_point]) for group, by_point in gains.items()},
-            freedom=sum(len(rows) - 1 for _, rows in points),
-            kl=np.array([0.0, *spent["kl"]]),
-            tokens=np.array([0.0, *spent["response_tokens"]]),
+    for setting, own in walked.groupby("setting", sort=False):
+        points = [by_seed(part) for _, part in own.groupby(along)]
+        means = own.groupby(along)[["kl", "response_tokens"]].mean()
+        spreads = {group: _spread([p[group][0] for p in points], [p[group][0] for p in everywhere]) for group in GROUPS}
+        counts = np.array([np.inf, *own.groupby(along).size()])  # a base has no seed
+        found[setting] = _Path(
+            at=np.array([0.0, *means.index]),
+            gains={
+                group: np.stack([start[group].mean(-1), *(p[group].mean(-1) for p in points)], axis=-1) - start[group]
+                for group in GROUPS
+            },
+            variance={group: variance / counts for group, (variance, _) in spreads.items()},
+            freedom=spreads["math"][1],
+            kl=np.array([0.0, *means["kl"]]),
+            tokens=np.array([0.0, *means["response_tokens"]]),
         )
     return found
 
 
-def _from_base(gains: list[Array]) -> Array:
-    """Gains at every point, `(1 + draws,)` each, with the base's own before them."""
-    return np.stack([np.zeros_like(gains[0]), *gains], axis=-1)
-
-
-def _variance(by_point: list[Array]) -> Array:
-    """What seeds give the mean at every point, from one `(seeds,)` a point; nothing to the base."""
-    freedom = sum(len(seeds) - 1 for seeds in by_point)
-    pooled = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in by_point) / max(1, freedom)
-    return np.array([0.0, *(pooled / len(seeds) for seeds in by_point)])
+def _spread(own: list[Array], everywhere: list[Array]) -> tuple[float, int]:
+    """The variance between seeds and its degrees of freedom, from one `(seeds,)` a point: the setting's, or of all."""
+    variance, freedom = pooled_variance(own)
+    if freedom < _FEWEST:
+        variance, freedom = pooled_variance(everywhere)
+    return (variance, freedom) if freedom else (0.0, 0)
 
 
 def _interval(values: Array, seed_variance: float, freedom: int) -> Interval:
-    """Of what was observed, from `(1 + draws,)`; without degrees of freedom it covers questions alone."""
-    of_questions = float(values[1:].var(ddof=1))
+    """Of what was observed, from `(1 + draws,)`; without degrees of freedom it covers questions alone.
+
+    Where too many resamples have no value, it has no ends.
+    """
+    value, drawn = float(values[0]), values[1:]
+    if np.isnan(value) or np.isnan(drawn).mean() > _RARE:
+        return boundless(value)
+    of_questions = float(np.nanvar(drawn, ddof=1))
     if freedom == 0:
-        return normal_interval(float(values[0]), of_questions**0.5)
-    return two_part_interval(float(values[0]), seed_variance, freedom, of_questions)
+        return normal_interval(value, of_questions**0.5)
+    return two_part_interval(value, seed_variance, freedom, of_questions)
 
 
-def frontier(of_settings: dict[str, Path]) -> pd.DataFrame:
+def frontier(of_settings: dict[str, _Path]) -> pd.DataFrame:
     """Every point of every path: `setting, at, kl, tokens, group`, and the gain as `value, low, high`."""
     rows = []
     for setting, path in of_settings.items():
@@ -120,19 +144,19 @@ def frontier(of_settings: dict[str, Path]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["setting", "at", "kl", "tokens", "group", "value", "low", "high"])
 
 
-def at_equal(of_settings: dict[str, Path], reference: str, measure: str) -> pd.DataFrame:
+def at_equal(of_settings: dict[str, _Path], reference: str, measure: str) -> pd.DataFrame:
     """The reference minus each other setting where both have come equally far, as far as the one that came less far.
 
     Between two points a path is a straight line; if it reaches a place more than once, the first time counts.
 
     Args:
-        measure: of how far, one of the `MEASURES`.
+        measure: of how far: `math`, the gain on mathematics, `kl` or `tokens`.
 
     Returns:
         `setting, far` (how far both have come, in the measure's unit), `group, value, low, high` in percentage points,
         with a 95% interval over questions and, if any point has two seeds, seeds. Divergence and tokens are taken as
-        known. Where one of the two never comes as far as the other, as when only one of them gains, all are nan, and so
-        are the ends if it is so in a resample of the questions.
+        known. Where one of the two never comes as far as the other, as when only one of them gains, the value is nan;
+        where it is so in some resamples of the questions, the interval has no ends.
     """
     rows, ours = [], of_settings[reference]
     for setting, theirs in of_settings.items():
@@ -160,7 +184,7 @@ def _weights(progress: Array, far: Array) -> Array:
     return weights
 
 
-def dip_and_recovery(path: Path) -> pd.DataFrame:
+def dip_and_recovery(path: _Path) -> pd.DataFrame:
     """Whether a setting first loses and then recovers (arXiv 2604.06628), over lengths of training.
 
     Returns:
@@ -175,13 +199,11 @@ def dip_and_recovery(path: Path) -> pd.DataFrame:
         )
         ends = {("first", name): end for name, end in zip(("value", "low", "high"), first, strict=True)}
         ends |= {("later", name): end for name, end in zip(("value", "low", "high"), later, strict=True)}
-        found[group] = ends | {("verdict", ""): f"{_start(first)}; {_rest(later)}"}
+        found[group] = ends | {("verdict", ""): _in_words(first, later)}
     return pd.DataFrame.from_dict(found, orient="index")
 
 
-def _start(first: Interval) -> str:
-    return "it dips" if first[2] < 0 else "it gains at once" if first[1] > 0 else "no clear change at first"
-
-
-def _rest(later: Interval) -> str:
-    return "rises afterwards" if later[1] > 0 else "falls afterwards" if later[2] < 0 else "no clear change afterwards"
+def _in_words(first: Interval, later: Interval) -> str:
+    start = "a dip" if first[2] < 0 else "a gain" if first[1] > 0 else _UNCLEAR
+    rest = "a rise" if later[1] > 0 else "a fall" if later[2] < 0 else _UNCLEAR
+    return start if start == rest else f"{start}, then {rest}"

@@ -8,7 +8,7 @@ import pandas as pd
 from mathtransfer import GROUP_TITLES
 from mathtransfer.pages.theme import WIDTH, fixed_colours, numbers, setting_colours
 
-_SEEN = 80  # percent of studies: what counts as a good chance
+_ENOUGH = 80  # percent of studies that a good one should be among
 
 
 def frontiers(table: pd.DataFrame, x: str, x_title: str, title: str, description: str) -> alt.FacetChart:
@@ -23,18 +23,19 @@ def frontiers(table: pd.DataFrame, x: str, x_title: str, title: str, description
     """
     colours = setting_colours(list(table["setting"]))
     alone = alt.selection_point(fields=["setting"], bind="legend")
-    shared = alt.Chart(table.replace({"group": GROUP_TITLES})).encode(
+    named = table.replace({"group": GROUP_TITLES})
+    shared = alt.Chart(named).encode(
         x=alt.X(f"{x}:Q", title=x_title),
-        color=fixed_colours("setting", colours).legend(columns=2),
+        color=fixed_colours("setting", colours).legend(columns=3),
         opacity=alt.when(alone).then(alt.value(1)).otherwise(alt.value(0.08)),
         tooltip=["setting", "at", "answers", "group", *numbers([x, "value", "low", "high"], "+.3~g")],
     )
     axis = "gain (percentage points)"
-    zero = alt.Chart(table).mark_rule(color="#888888").encode(y=alt.datum(0))
-    bars = shared.mark_rule(strokeWidth=1).encode(y=alt.Y("low:Q", title=axis), y2="high:Q")
+    zero = alt.Chart(named).mark_rule(color="#888888").encode(y=alt.datum(0))
+    bars = shared.mark_rule(strokeWidth=1, strokeOpacity=0.4).encode(y=alt.Y("low:Q", title=axis), y2="high:Q")
     lines = shared.mark_line(strokeWidth=1.5).encode(y=alt.Y("value:Q", title=axis), order="at:Q")
     points = shared.mark_circle(size=30).encode(y=alt.Y("value:Q", title=axis)).add_params(alone)
-    groups = [name for name in GROUP_TITLES.values() if name in set(table["group"].replace(GROUP_TITLES))]
+    groups = [name for name in GROUP_TITLES.values() if name in set(named["group"])]
     return (
         alt.layer(zero, bars, lines, points)
         .properties(width=(WIDTH - 130) // len(groups), height=190)
@@ -57,12 +58,12 @@ def power(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
         .mark_line(point=True, strokeWidth=1.5)
         .encode(
             x=alt.X("effect:Q", title="true effect (points)"),
-            y=alt.Y("value:Q", title="studies that see it (%)", scale=alt.Scale(domain=[0, 100])),
+            y=alt.Y("value:Q", title="studies that show it (%)", scale=alt.Scale(domain=[0, 100])),
             color=fixed_colours("series", colours),
             tooltip=["question", "series", "effect", *numbers(["value"], ".0f")],
         )
     )
-    seen = alt.Chart(table).mark_rule(color="#888888", strokeDash=[4, 3]).encode(y=alt.datum(_SEEN))
+    seen = alt.Chart(table).mark_rule(color="#888888", strokeDash=[4, 3]).encode(y=alt.datum(_ENOUGH))
     return (
         alt.layer(seen, lines)
         .properties(width=WIDTH // table["question"].nunique() - 60, height=180)
