@@ -20,7 +20,7 @@ _CROSSED = {  # (policy, style) -> the setting
 _EFFECTS = {  # effect -> what each of the four counts
     "policy: on minus off": (0.5, 0.5, -0.5, -0.5),
     "style: own minus foreign": (0.5, -0.5, 0.5, -0.5),
-    "interaction: policy in own minus in foreign": (1.0, -1.0, -1.0, 1.0),
+    "interaction": (1.0, -1.0, -1.0, 1.0),
 }
 
 

@@ -79,7 +79,9 @@ def on_formats(explained: pd.DataFrame) -> pd.Series:
     said = {}
     for (setting, group), row in explained.iterrows():
         what = f"{setting[0].upper()}{setting[1:]} on {group_name(group)}"
-        gain, by_format, within = (points(*row[part][["value", "low", "high"]]) for part in ("gain", "format", "within"))
+        gain, by_format, within = (
+            points(*row[part][["value", "low", "high"]]) for part in ("gain", "format", "within")
+        )
         said[setting, group] = (
             f"{what}: {gain} points, of which {by_format} by the change of format and {within} within formats; "
             f"{_EXPLAINED[row['verdict', '']]}."
