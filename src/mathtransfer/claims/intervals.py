@@ -200,24 +200,6 @@ def two_part_interval(
     return value, value - half, value + half
 
 
-def pooled_seed_interval(
-    pool: Sequence[ArrayLike], which: int, question_variance: float, level: float = LEVEL
-) -> Interval:
-    """One of several means over seeds, see `seed_interval`, whose spread between seeds is that of all together.
-
-    Args:
-        pool: the values of each, `(seeds,)`, which differ in their means alone.
-        which: the one that is meant.
-        question_variance: that of its mean; if no sample has two seeds, there are no ends.
-    """
-    samples = [np.asarray(values, dtype=float) for values in pool]
-    own, freedom = samples[which], sum(len(values) - 1 for values in samples)
-    if freedom == 0:
-        return boundless(own.mean())
-    within = sum(((values - values.mean()) ** 2).sum() for values in samples) / freedom
-    return two_part_interval(float(own.mean()), float(within) / len(own), freedom, question_variance, level)
-
-
 def quotient_interval(a: ArrayLike, b: ArrayLike, question_covariance: Array, level: float = LEVEL) -> Interval:
     """The mean of `a` over that of `b`, pairs of values of a few bases, with an interval over bases and questions.
 
