@@ -346,12 +346,8 @@ CHAPTERS = {
         {},
     ),
     "protocol": ([*PILOT, *READS], [], {}),
-    "controlled_study": (
-        [*READS, f"{ROOT}/elicitation.csv"],
-        [f"{ROOT}/scores.csv", f"{EVIDENCE}/controlled_study.csv"],
-        {},
-    ),
-    "elicitation_or_skill": (READS, [f"{ROOT}/elicitation.csv"], {}),
+    "controlled_study": (READS, [f"{EVIDENCE}/controlled_study.csv"], {}),
+    "elicitation_or_skill": (READS, [], {}),
     "ablation": (READS, [f"{EVIDENCE}/ablation.csv"], {}),
     "price": ([*PILOT, *READS], [], {}),
     # These two also show what a record leaves out, layers and single tokens, of the fresh runs.
@@ -379,11 +375,7 @@ CHAPTERS["ledger"] = (
     {},
 )
 CHAPTERS["how_we_judge"] = ([RECORDED, f"{ROOT}/ledger.csv", *READS], [], {"recorded": RECORDED})
-CHAPTERS["introduction"] = (
-    [*READS, *(f"{ROOT}/{name}.csv" for name in ("ledger", "scores", "elicitation"))],
-    [],
-    {},
-)
+CHAPTERS["introduction"] = ([*READS, f"{ROOT}/ledger.csv"], [], {})
 
 for chapter, (needs, makes, own) in CHAPTERS.items():
 

@@ -6,12 +6,17 @@ import pytest
 from mathtransfer.claims import elicitation
 from mathtransfer.pages import findings
 
+ENDS = ("value", "low", "high")
+
 
 def table(gain, by_format, within, margin):
-    """What `measure` returns of one gain, from intervals."""
-    parts = {"gain": gain, "format": by_format, "within": within, "format minus within": margin}
-    rows = [("on-policy RL", "other", name, "natural", sum(ends) / 2, *ends) for name, ends in parts.items()]
-    return pd.DataFrame(rows, columns=["setting", "group", "measure", "format", "value", "low", "high"])
+    """What `explained` returns of one gain, from intervals."""
+    parts = {"gain": gain, "format": by_format, "within": within}
+    row = {(name, end): x for name, own in parts.items() for end, x in zip(ENDS, (sum(own) / 2, *own), strict=True)}
+    ends = [(sum(own) / 2, *own) for own in (gain, within, margin)]
+    row["verdict", ""] = elicitation._verdict(*ends)
+    columns = pd.MultiIndex.from_tuples(row)
+    return pd.DataFrame([list(row.values())], pd.MultiIndex.from_tuples([("on-policy RL", "other")]), columns)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +38,7 @@ def table(gain, by_format, within, margin):
     ],
 )
 def test_a_sentence_says_only_what_the_intervals_allow(intervals, ending):
-    (sentence,) = findings.on_formats(elicitation.explained(table(*intervals)))
+    (sentence,) = findings.on_formats(table(*intervals))
     assert ending in sentence
     gain, by_format = ("{:+.1f} [{:+.1f}, {:+.1f}]".format(sum(ends) / 2, *ends) for ends in intervals[:2])
     assert sentence.startswith(f"On-policy RL on other reasoning: {gain} points, of which {by_format} by the change of")

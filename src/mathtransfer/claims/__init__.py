@@ -10,6 +10,7 @@ ablation.py           A: the same for the objective's levers
 by_base.py            scores of the recorded study base by base, and the parts in which it is judged
 miniature.py          evidence from the controlled study in miniature
 elicitation.py        what a change of format explains of its gains
+policy_or_style.py    the model's own responses or its own style, crossed
 fresh.py              fresh runs of the study beside its record
 ablation_by_base.py   what each lever of the objective does to its scores
 training_logs.py      evidence from the logs of its training runs

@@ -32,7 +32,7 @@ KINDS = ["elicitable", "settled"]
 EQUAL_FORMAT = {"math": "in steps", "other": "in steps", "non": "at once"}
 # A claim about the study is judged in parts: for each kind of base, with natural answers and at equal format.
 PARTS = {f"{kind} bases, {answers}": (kind, answers) for kind in KINDS for answers in ("natural", "equal format")}
-_DRAWS = 500  # resamples of the evaluation questions
+DRAWS = 500  # resamples of the evaluation questions
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,10 @@ class ByBase:
 
     def map(self, operation: Callable[[Array], Array]) -> ByBase:
         return ByBase({base: operation(own) for base, own in self.values.items()}, self.seeds)
+
+    def over(self, where: str) -> Estimate:
+        """The mean over the bases of a kind, or on one base over seeds."""
+        return self.over_bases(where) if where in KINDS else self.over_seeds(where)
 
     def over_seeds(self, base: str) -> Estimate:
         """The mean on one base, with an interval over its training seeds and the questions."""
@@ -123,9 +127,10 @@ class Scores:
         seeds = {base: list(own["seed"]) for base, own in by_base if setting != "base"}
         return ByBase({base: self.values[:, own.index] for base, own in by_base}, seeds)
 
-    def settings(self, kind: str) -> list[str]:
-        """The settings that models were trained with on bases of a kind."""
-        own = self.models[(self.models["base"].map(kind_of) == kind) & (self.models["setting"] != "base")]
+    def settings(self, where: str) -> list[str]:
+        """The settings that models were trained with on bases of a kind, or on one base."""
+        bases = self.models["base"]
+        own = self.models[((bases == where) | (bases.map(kind_of) == where)) & (self.models["setting"] != "base")]
         return sorted(set(own.loc[own["changes"] == "", "setting"]))
 
     def contrast(self, weights: Mapping[str, float]) -> ByBase:
@@ -152,13 +157,13 @@ def kind_of(base: str) -> str:
     return base.partition("-")[0]
 
 
-def natural(record: Record, draws: int = _DRAWS) -> Scores:
+def natural(record: Record, draws: int = DRAWS) -> Scores:
     """Scores of natural answers."""
     models = models_of(record)
     return scored(models, by_question(record.answers, models), draws)
 
 
-def given(record: Record, formats: dict[str, str], draws: int = _DRAWS) -> Scores:
+def given(record: Record, formats: dict[str, str], draws: int = DRAWS) -> Scores:
     """Scores of answers whose first words are given: group -> format, such as `EQUAL_FORMAT`.
 
     Raises:
@@ -173,7 +178,7 @@ def given(record: Record, formats: dict[str, str], draws: int = _DRAWS) -> Score
     return scored(models, by_question(record.formats[asked], models), draws)
 
 
-def in_parts(record: Record, draws: int = _DRAWS) -> dict[str, tuple[str, Scores]]:
+def in_parts(record: Record, draws: int = DRAWS) -> dict[str, tuple[str, Scores]]:
     """Part -> the kind of base that it is about, and the scores; a kind without any base in the record has no part."""
     by_answers = {"natural": natural(record, draws), "equal format": given(record, EQUAL_FORMAT, draws)}
     there = set(record.runs["kind"])
@@ -185,23 +190,23 @@ def models_of(record: Record) -> pd.DataFrame:
     return record.runs[["run", "base", "setting", "seed", "changes"]].reset_index(drop=True)
 
 
-def by_question(answers: pd.DataFrame, models: pd.DataFrame) -> dict[str, Array]:
-    """Benchmark -> whether each model answered each question right, `(models, questions)`, 1 or 0.
+def by_question(answers: pd.DataFrame, models: pd.DataFrame, column: str = "right") -> dict[str, Array]:
+    """Benchmark -> a number of each model's answer to each question, `(models, questions)`; nan if it was not asked.
 
     Args:
-        answers: `run, benchmark, question, right`; a question that a model was not asked is nan.
+        answers: `run, benchmark, question` and the column; by default, whether the answer is right.
     """
     run, benchmark = _codes(answers["run"], list(models["run"])), _codes(answers["benchmark"], list(FAMILIES))
-    question, right = answers["question"].to_numpy(), answers["right"].to_numpy()
+    question, values = answers["question"].to_numpy(), answers[column].to_numpy()
     found = {}
     for place, name in enumerate(FAMILIES):
         if len(rows := np.flatnonzero(benchmark == place)):
             found[name] = np.full((len(models), question[rows].max() + 1), np.nan)
-            found[name][run[rows], question[rows]] = right[rows]
+            found[name][run[rows], question[rows]] = values[rows]
     return found
 
 
-def scored(models: pd.DataFrame, right: dict[str, Array], draws: int = _DRAWS) -> Scores:
+def scored(models: pd.DataFrame, right: dict[str, Array], draws: int = DRAWS) -> Scores:
     """The mean over questions of what is known of each, benchmark -> `(models, questions)`, as scores in percent."""
     rng = np.random.default_rng(0)
     values = [100.0 * _drawn(own, rng, draws) for own in right.values()]

@@ -14,191 +14,131 @@ it stands here, and the second is what is left: the first is zero, without any n
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from mathtransfer import GROUPS
-from mathtransfer.claims.intervals import Array, Interval, normal_interval, resample_questions, seed_interval
+from mathtransfer.claims.by_base import (
+    DRAWS,
+    ByBase,
+    Scores,
+    by_question,
+    given,
+    models_of,
+    natural,
+    scored,
+)
+from mathtransfer.claims.intervals import Interval
 from mathtransfer.claims.miniature import SETTINGS
-from mathtransfer.miniature.formats import FORMATS, OTHERWISE, format_of
-from mathtransfer.runs import read_manifest
+from mathtransfer.miniature.formats import FORMATS, OTHERWISE
+from mathtransfer.study.record import Record
 
 NATURAL = "natural"
 CONTRAST = "RL minus SFT"
-_QUESTION = ["group", "benchmark", "question"]
-_Values = dict[tuple[str, str], Array]  # (measure, format) -> (1 + draws, seeds, groups); what was observed comes first
+_SFT, _RL = SETTINGS
+_ENDS = ("value", "low", "high")
 
 
-def read_answers(folder: str | Path) -> pd.DataFrame:
-    """How every question was answered in each format, naturally and with the first words given.
-
-    Args:
-        folder: runs of `evaluate` with the `FORMATS`.
+def by_format(record: Record, draws: int = DRAWS) -> dict[tuple[str, str], Scores]:
+    """What each format is worth, and how often a model takes it, in percent.
 
     Returns:
-        One row a model and question (`setting, seed, group, benchmark, question`), in percent. Columns
-        `("share", format)`: how many natural answers begin so; `("right", format)`: how many begin so and are right;
-        `("given", format)`: how many are right if the format's first words are given.
-
-    Raises:
-        FileNotFoundError: the folder has no finished evaluation, or one without formats.
+        `("accuracy", format)`: natural, and with each format's first words given; `("share", format)`: of the natural
+        answers, how many begin so.
     """
-    tables = {}
-    for run in sorted(path.parent for path in Path(folder).glob("*/manifest.json")):
-        read_manifest(run, "evaluate")
-        who = pd.read_csv(run / "scores.csv").iloc[0]
-        samples, given = (pd.read_parquet(run / f"{name}.parquet") for name in ("samples", "formats"))
-        tables[who["setting"], who["seed"]] = _by_question(samples, given)
-    if not tables:
-        raise FileNotFoundError(f"no finished evaluation in {folder}: run `make book` first")
-    return pd.concat(tables, names=["setting", "seed"]).sort_index()
-
-
-def _by_question(natural: pd.DataFrame, given: pd.DataFrame) -> pd.DataFrame:
-    by_first_word = natural["completion"].map(format_of)
-    begins = pd.DataFrame({name: 100.0 * (by_first_word == name) for name in [*FORMATS, OTHERWISE]})
-    parts = pd.concat({"share": begins, "right": begins.mul(natural["score"], axis=0)}, axis=1)
-    scores = 100 * given.pivot_table(index=_QUESTION, columns="begins", values="score")
-    in_format = pd.DataFrame({name: scores[words] for name, words in FORMATS.items()})
-    means = parts.groupby([natural[column] for column in _QUESTION]).mean()
-    return means.join(pd.concat({"given": in_format}, axis=1))
-
-
-def measure(answers: pd.DataFrame, draws: int = 1000) -> pd.DataFrame:
-    """Accuracies, shares and gains by format with 95% intervals over training seeds and evaluation questions.
-
-    Args:
-        answers: from `read_answers`.
-        draws: resamples of the questions.
-
-    Returns:
-        `setting, group, measure, format, value, low, high`, means over a group's benchmarks, for this one base.
-        In percent, of the base and every setting: `accuracy`, natural and with each format given; `share` of the
-        natural answers, and `accuracy of these`, by the format that they begin in. In percentage points, of every
-        setting and of their `CONTRAST`: `gain`, natural and with each format given; of the natural gain the parts
-        `format` and `within`, and `format minus within`; and both parts `by first word`, from natural answers alone
-        with one accuracy in a format for a whole group: nan if the base by itself never takes a format that is needed.
-
-    Raises:
-        ValueError: the settings were not trained with the same seeds.
-    """
-    seeds = {setting: sorted(set(own.index.unique("seed"))) for setting, own in answers.groupby("setting")}
-    if seeds[SETTINGS[0]] != seeds[SETTINGS[1]]:
-        raise ValueError(f"the settings have other seeds, {seeds}: the study compares them seed by seed")
-    values = _resampled(_begun_alike(answers), draws)
-    gains = {setting: _gains(values[setting], values["base"]) for setting in SETTINGS}
-    sft, rl = gains.values()
-    found = {setting: _levels(own) | gains.get(setting, {}) for setting, own in values.items()}
-    found[CONTRAST] = {key: rl[key] - sft[key] for key in rl}
-    groups = [group for group in GROUPS if group in answers.index.unique("group")]
-    rows = [
-        (setting, group, *key, *_interval(array[..., column]))
-        for setting, own in found.items()
-        for key, array in own.items()
-        for column, group in enumerate(groups)
-    ]
-    return pd.DataFrame(rows, columns=["setting", "group", "measure", "format", "value", "low", "high"])
-
-
-def _begun_alike(answers: pd.DataFrame) -> pd.DataFrame:
-    """With two columns more: natural accuracy, and the sum of p A with the model's p and the base's A."""
-    base = answers.loc[("base", -1)]
-    natural = pd.DataFrame({OTHERWISE: base["right"].sum(axis=1)})  # for a format that is not given: as the base likes
-    in_format = base["given"].join(natural).loc[answers.index.droplevel(["setting", "seed"])]
-    alike = (answers["share"].to_numpy() * in_format[answers["share"].columns].to_numpy()).sum(1) / 100
-    levels = {("natural", ""): answers["right"].sum(axis=1), ("base begun alike", ""): alike}
-    return answers.join(pd.DataFrame(levels, index=answers.index))
-
-
-def _resampled(answers: pd.DataFrame, draws: int) -> dict[str, _Values]:
-    """Setting -> column -> its mean over questions and a group's benchmarks, observed and with questions resampled."""
-    table = answers.stack([0, 1], future_stack=True).unstack(_QUESTION)  # a row a setting, seed and column
-    benchmarks = list(dict.fromkeys(column[:2] for column in table.columns))
-    by_benchmark = [table[benchmark].to_numpy() for benchmark in benchmarks]
-    observed = np.stack([own.mean(1) for own in by_benchmark], axis=-1)
-    means = np.concatenate([observed[None], resample_questions(by_benchmark, draws, seed=0)])
-    columns = [[number for number, (own, _) in enumerate(benchmarks) if own == group] for group in GROUPS]
-    by_group = np.stack([means[..., own].mean(-1) for own in columns if own], axis=-1)  # (1 + draws, rows, groups)
-    found: dict[str, _Values] = {}
-    for (setting, *column), rows in table.groupby(level=[0, 2, 3], sort=False).indices.items():
-        found.setdefault(setting, {})[tuple(column)] = by_group[:, rows]
+    models = models_of(record)
+    begins = record.answers["begins"].astype(str)
+    found = {("accuracy", NATURAL): natural(record, draws)}
+    found |= {("accuracy", name): given(record, dict.fromkeys(GROUPS, name), draws) for name in FORMATS}
+    for name in [*FORMATS, OTHERWISE]:
+        so_begun = by_question(record.answers.assign(begun=begins == name), models, "begun")
+        found["share", name] = scored(models, so_begun, draws)
     return found
 
 
-def _levels(own: _Values) -> _Values:
-    with np.errstate(invalid="ignore"):  # no answer begins so
-        accuracy = {("accuracy of these", name): 100 * own["right", name] / own["share", name] for name in FORMATS}
-    return {
-        ("accuracy", NATURAL): own["natural", ""],
-        **{("accuracy", name): own["given", name] for name in FORMATS},
-        **{("share", name): own["share", name] for name in [*FORMATS, OTHERWISE]},
-        **accuracy,
-    }
+def levels(found: Mapping[tuple[str, str], Scores], where: str) -> pd.DataFrame:
+    """The scores of `by_format` with 95% intervals over the bases of a kind, or over the seeds on one base.
+
+    Returns:
+        `setting, group, measure, format, value, low, high`, of the base too.
+    """
+    rows = []
+    for key, scores in found.items():
+        for setting in ["base", *scores.settings(where)]:
+            own = scores.of(setting)
+            rows += [(setting, group, *key, *scores.group_mean(own, group).over(where)()) for group in GROUPS]
+    return pd.DataFrame(rows, columns=["setting", "group", "measure", "format", "value", "low", "high"])
 
 
-def _gains(own: _Values, base: _Values) -> _Values:
-    gain = own["natural", ""] - base["natural", ""]
-    by_format = own["base begun alike", ""] - base["base begun alike", ""]
-    by_first_word = _standardised(own, base) - base["natural", ""]
-    return {
-        ("gain", NATURAL): gain,
-        **{("gain", name): own["given", name] - base["given", name] for name in FORMATS},
-        ("format", NATURAL): by_format,
-        ("within", NATURAL): gain - by_format,
-        ("format minus within", NATURAL): 2 * by_format - gain,
-        ("format by first word", NATURAL): by_first_word,
-        ("within by first word", NATURAL): gain - by_first_word,
-    }
+def begun_alike(record: Record, draws: int = DRAWS) -> dict[str, Scores]:
+    """The scores behind the two parts of a gain, on the questions that were asked in every format.
+
+    Returns:
+        `natural`: the sum of p A of each model, as it answered; `begun alike`: the same with the model's p and its
+        base's A. A format that is not given counts as the base's natural answer.
+    """
+    models, order = models_of(record), list(FORMATS)
+    place = {(base, setting): row for row, base, setting in models[["base", "setting"]].itertuples()}
+    base_of = [place[base, "base"] for base in models["base"]]
+    codes = record.answers["begins"].astype(str).map({name: i for i, name in enumerate(order)}).fillna(len(order))
+    right, begins = by_question(record.answers, models), by_question(record.answers.assign(code=codes), models, "code")
+    format_given = record.formats["format"].astype(str)
+    in_format = [by_question(record.formats[format_given == name], models) for name in order]
+    as_likes, alike = {}, {}
+    for benchmark, own in right.items():
+        n = min(table[benchmark].shape[1] for table in in_format)
+        of_base = np.stack([*(table[benchmark][base_of, :n] for table in in_format), own[base_of, :n]])
+        taken = begins[benchmark][None, :, :n].astype(int)  # (1, models, questions)
+        as_likes[benchmark], alike[benchmark] = own[:, :n], np.take_along_axis(of_base, taken, 0)[0]
+    return {NATURAL: scored(models, as_likes, draws), "begun alike": scored(models, alike, draws)}
 
 
-def _standardised(own: _Values, base: _Values) -> Array:
-    """The base's accuracy with a model's shares of formats, and in each format its accuracy on what it answers so."""
-    total = 0.0
-    for name in [*FORMATS, OTHERWISE]:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            accuracy = base["right", name] / base["share", name]
-        total = total + np.where(own["share", name] > 0, own["share", name] * accuracy, 0.0)
-    return total
-
-
-def _interval(values: Array) -> Interval:
-    """An interval over seeds and questions from `(1 + draws, seeds)`; over questions alone from one seed."""
-    question_variance = float(values[1:].mean(-1).var(ddof=1))
-    if values.shape[1] == 1:
-        return normal_interval(float(values[0, 0]), question_variance**0.5)
-    return seed_interval(values[0], question_variance)
-
-
-def explained(found: pd.DataFrame) -> pd.DataFrame:
+def explained(alike: Mapping[str, Scores], where: str) -> pd.DataFrame:
     """Every natural gain or loss with its parts, and what the change of format explains as far as the intervals say.
 
     Args:
-        found: from `measure`.
+        alike: from `begun_alike`.
+        where: a kind of base, for intervals over bases, or a base, for intervals over its seeds.
 
     Returns:
-        Indexed by `setting, group`: `gain`, `format` and `within`, each with `value, low, high`; and `verdict`. That is
-        `none` if the gain's interval has zero in it. Otherwise, of the parts in the direction of the gain: `all` if
-        within formats the whole interval lies in the other direction; `most` if the format's part is the larger,
-        `less` if it is the smaller, and `open` if the intervals do not say.
+        Indexed by `setting, group`, the `CONTRAST` last: `gain`, `format` and `within`, each with `value, low, high` in
+        percentage points; and `verdict`. That is `none` if the gain's interval has zero in it. Otherwise, of the parts
+        in the direction of the gain: `all` if within formats the whole interval lies in the other direction; `most` if
+        the format's part is the larger, `less` if it is the smaller, and `open` if the intervals do not say.
     """
-    natural = found[found["format"] == NATURAL].set_index(["setting", "group", "measure"])[["value", "low", "high"]]
-    wide = natural.unstack("measure").swaplevel(axis=1).reindex(natural.index.droplevel("measure").unique())
-    wide = wide.dropna(subset=[("gain", "value")])  # the base gains nothing over itself
-    verdicts = [_verdict(row["gain"], row["within"], row["format minus within"]) for _, row in wide.iterrows()]
-    parts = wide[["gain", "format", "within"]].copy()
-    parts["verdict", ""] = verdicts
-    return parts
+    scores = alike[NATURAL]
+    trained = scores.settings(where)
+    weights = {setting: {setting: 1.0, "base": -1.0} for setting in trained}
+    if {_SFT, _RL} <= set(trained):
+        weights[CONTRAST] = {_RL: 1.0, _SFT: -1.0}
+    rows = {}
+    for setting, own in weights.items():
+        gain, by_format = (alike[name].contrast(own) for name in alike)
+        for group in GROUPS:
+            rows[setting, group] = _parts(scores.group_mean(gain, group), scores.group_mean(by_format, group), where)
+    found = pd.DataFrame.from_dict(rows, orient="index")
+    found.columns = pd.MultiIndex.from_tuples(found.columns)
+    return found.rename_axis(["setting", "group"])
 
 
-def _verdict(gain: pd.Series, within: pd.Series, margin: pd.Series) -> str:
-    if gain["low"] <= 0 <= gain["high"]:
+def _parts(gain: ByBase, by_format: ByBase, where: str) -> dict[tuple[str, str], float | str]:
+    within = gain - by_format
+    quantities = {"gain": gain, "format": by_format, "within": within}
+    found = {name: own.over(where)() for name, own in quantities.items()}
+    ends = {(name, end): value for name, own in found.items() for end, value in zip(_ENDS, own, strict=True)}
+    return ends | {("verdict", ""): _verdict(found["gain"], found["within"], (by_format - within).over(where)())}
+
+
+def _verdict(gain: Interval, within: Interval, margin: Interval) -> str:
+    """What the change of format explains of a gain, see `explained`; `margin` is its part minus that within formats."""
+    if gain[1] <= 0 <= gain[2]:
         return "none"
-    if gain["value"] < 0:  # a loss: whatever explains it lies below zero too
-        within, margin = ({"low": -part["high"], "high": -part["low"]} for part in (within, margin))
-    if within["high"] < 0:
+    if gain[0] < 0:  # a loss: whatever explains it lies below zero too
+        within, margin = ((-value, -high, -low) for value, low, high in (within, margin))
+    if within[2] < 0:
         return "all"
-    if margin["low"] > 0:
+    if margin[1] > 0:
         return "most"
-    return "less" if margin["high"] < 0 else "open"
+    return "less" if margin[2] < 0 else "open"

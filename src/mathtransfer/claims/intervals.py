@@ -160,20 +160,9 @@ def seed_interval(by_seed: ArrayLike, question_variance: float, level: float = L
     Raises:
         ValueError: there are fewer than two seeds, which leave no interval.
     """
-    values = np.asarray(by_seed, dtype=float)
-    if (k := len(values)) < 2:
+    if (k := len(np.asarray(by_seed))) < 2:
         raise ValueError(f"an interval over training seeds needs at least two, found {k}")
-    return two_part_interval(float(values.mean()), float(values.var(ddof=1)) / k, k - 1, question_variance, level)
-
-
-def two_part_interval(
-    value: float, seed_variance: float, freedom: int, question_variance: float, level: float = LEVEL
-) -> Interval:
-    """A value with the variance that training seeds give it, estimated with some degrees of freedom, and questions."""
-    of_seeds = special.stdtrit(freedom, 0.5 + level / 2) * math.sqrt(seed_variance)
-    of_questions = special.ndtri(0.5 + level / 2) * math.sqrt(question_variance)
-    half = math.hypot(of_seeds, of_questions)
-    return value, value - half, value + half
+    return pooled_seed_interval([by_seed], 0, question_variance, level)
 
 
 def pooled_seed_interval(
@@ -186,18 +175,29 @@ def pooled_seed_interval(
         which: the one that is meant.
         question_variance: that of its mean; if no sample has two seeds, there are no ends.
     """
-    own, (variance, freedom) = np.asarray(pool[which], dtype=float), pooled_variance(pool)
+    samples = [np.asarray(values, dtype=float) for values in pool]
+    own, (variance, freedom) = samples[which], pooled_variance(samples)
     if freedom == 0:
         return boundless(own.mean())
     return two_part_interval(float(own.mean()), variance / len(own), freedom, question_variance, level)
 
 
-def pooled_variance(pool: Sequence[ArrayLike]) -> tuple[float, int]:
-    """The variance within samples that differ in their means alone, nan if it is not known; its degrees of freedom."""
-    samples = [np.asarray(values, dtype=float) for values in pool]
-    freedom = sum(len(values) - 1 for values in samples)
-    squares = sum(((values - values.mean()) ** 2).sum() for values in samples)
+def pooled_variance(samples: Sequence[ArrayLike]) -> tuple[float, int]:
+    """The variance within several samples that differ in their means alone, and its degrees of freedom."""
+    arrays = [np.asarray(values, dtype=float) for values in samples]
+    freedom = sum(len(values) - 1 for values in arrays)
+    squares = sum(((values - values.mean()) ** 2).sum() for values in arrays)
     return (float(squares) / freedom if freedom else math.nan), freedom
+
+
+def two_part_interval(
+    value: float, seed_variance: float, freedom: int, question_variance: float, level: float = LEVEL
+) -> Interval:
+    """A value with the variance that seeds give it, estimated with some degrees of freedom, and that of questions."""
+    of_seeds = special.stdtrit(freedom, 0.5 + level / 2) * math.sqrt(seed_variance)
+    of_questions = special.ndtri(0.5 + level / 2) * math.sqrt(question_variance)
+    half = math.hypot(of_seeds, of_questions)
+    return value, value - half, value + half
 
 
 def quotient_interval(a: ArrayLike, b: ArrayLike, question_covariance: Array, level: float = LEVEL) -> Interval:

@@ -65,16 +65,19 @@ def study(scores: Scores, kind: str) -> list[Evidence]:
     return found
 
 
-def gains(scores: Scores, kind: str) -> pd.DataFrame:
-    """What each setting gains over the base, with 95% intervals over the bases of a kind.
+def gains(scores: Scores, where: str) -> pd.DataFrame:
+    """What each setting gains over the base, with 95% intervals.
+
+    Args:
+        where: a kind of base, for intervals over bases, or a base, for intervals over its seeds.
 
     Returns:
         `setting, group, value, low, high` in percentage points; a group, or the families of other reasoning that are
         `near` mathematics or `far` from it.
     """
-    by_setting = {setting: scores.gain(setting) for setting in scores.settings(kind)}
+    by_setting = {setting: scores.gain(setting) for setting in scores.settings(where)}
     rows = [
-        (setting, group, *scores.group_mean(gain, group).over_bases(kind)())
+        (setting, group, *scores.group_mean(gain, group).over(where)())
         for setting, gain in by_setting.items()
         for group in (*GROUPS, "near", "far")
     ]

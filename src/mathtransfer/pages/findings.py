@@ -65,6 +65,11 @@ def group_name(group: str) -> str:
     return GROUP_TITLES.get(group, group)
 
 
+def points(value: float, low: float, high: float) -> str:
+    """A difference with its interval, as a sentence has it; or that it has none, because one base tells of no other."""
+    return f"{value:+z.1f} [{low:+z.1f}, {high:+z.1f}]" if math.isfinite(low) else f"{value:+z.1f} [no ends]"
+
+
 def on_formats(explained: pd.DataFrame) -> pd.Series:
     """What the change of format explains of every gain: a sentence by setting and group.
 
@@ -75,7 +80,7 @@ def on_formats(explained: pd.DataFrame) -> pd.Series:
     for (setting, group), row in explained.iterrows():
         what = f"{setting[0].upper()}{setting[1:]} on {group_name(group)}"
         gain, by_format, within = (
-            "{value:+z.1f} [{low:+z.1f}, {high:+z.1f}]".format(**row[part]) for part in ("gain", "format", "within")
+            points(*row[part][["value", "low", "high"]]) for part in ("gain", "format", "within")
         )
         said[setting, group] = (
             f"{what}: {gain} points, of which {by_format} by the change of format and {within} within formats; "

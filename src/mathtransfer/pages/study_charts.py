@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mathtransfer import GROUP_TITLES
-from mathtransfer.pages.theme import WIDTH, by_group, fixed_colours, numbers, setting_colours, zero_rule
+from mathtransfer.pages.theme import COLOURS, WIDTH, by_group, fixed_colours, numbers, setting_colours, zero_rule
 
 _LABELS = 250  # pixels for the names of rows
 
@@ -40,8 +40,44 @@ def forest(table: pd.DataFrame, axis: str, title: str, description: str, little:
     dots = shared.mark_circle(size=50, opacity=1).encode(x=alt.X("value:Q", title=axis))
     layers = [*([band] if little else []), zero_rule(shown), bars, dots]
     height = alt.Step(max(8, 22 // len(colours)))
-    chart = alt.layer(*layers).properties(width=(WIDTH - _LABELS) // 3 - 20, height=height)
+    labels = min(_LABELS, 7 * int(table["row"].str.len().max()))
+    chart = alt.layer(*layers).properties(width=(WIDTH - labels) // table["group"].nunique() - 20, height=height)
     return by_group(chart, title, description)
+
+
+def interaction(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
+    """A line a style from off-policy to on-policy, a row of panels a part, a column a group; ends as in `forest`.
+
+    If neither factor changes what the other does, the lines are parallel.
+
+    Args:
+        table: `part, policy, style, group, value, low, high`, gains in percentage points.
+    """
+    low, high = _domain(table, 0.0)
+    shown = table.replace({"group": GROUP_TITLES}).assign(
+        start=table["low"].clip(low, high), end=table["high"].clip(low, high)
+    )
+    axis = "gain (points)"
+    shared = alt.Chart(shown).encode(
+        x=alt.X("policy:N", sort=["off-policy", "on-policy"], title=None, axis=alt.Axis(labelAngle=0)),
+        color=fixed_colours("style", {style: COLOURS[f"off-policy SFT, {style}"] for style in table["style"].unique()}),
+        tooltip=["part", "policy", "style", "group", *numbers(["value", "low", "high"], "+.1f")],
+    )
+    y = alt.Y("start:Q", title=axis, scale=alt.Scale(domain=[low, high], nice=False, zero=False))
+    bars = shared.mark_rule(strokeWidth=2).encode(y=y, y2="end:Q")
+    lines = shared.mark_line(strokeWidth=1.5).encode(y=alt.Y("value:Q", title=axis))
+    points = shared.mark_circle(size=60, opacity=1).encode(y=alt.Y("value:Q", title=axis))
+    zero = alt.Chart(shown).mark_rule(color="#888888").encode(y=alt.datum(0))
+    in_lines = alt.Header(labelAngle=0, labelAlign="left", labelExpr="split(datum.label, ', ')")
+    return (
+        alt.layer(zero, bars, lines, points)
+        .properties(width=(WIDTH - 100) // 3 - 50, height=110)
+        .facet(
+            column=alt.Column("group:N", sort=list(GROUP_TITLES.values())),
+            row=alt.Row("part:N", sort=list(table["part"].unique()), header=in_lines),
+        )
+        .properties(title=title, description=description)
+    )
 
 
 def erring_teacher(table: pd.DataFrame, axis: str, title: str, description: str) -> alt.FacetChart:

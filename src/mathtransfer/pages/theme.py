@@ -23,6 +23,15 @@ COLOURS = {
     "on-policy RL without negatives": "#332288",
     "on-policy RL": "#0072B2",
 }
+# Formats of answers, and the two parts of a gain that they make.
+FORMAT_COLOURS = {
+    "natural": "#000000",
+    "at once": "#56B4E9",
+    "in steps": "#0072B2",
+    "as the teacher": "#B34700",
+    "otherwise": "#BBBBBB",
+}
+PART_COLOURS = {"by the change of format": "#E69F00", "within formats": "#009E73"}
 WIDTH = 640  # of a chart, pixels
 
 # Of what is no setting of ours, in turn: black, and what is left of Paul Tol's palette.
