@@ -44,7 +44,7 @@ def outside() -> dict[str, ast.Module]:
         code = re.sub(r"^(\s*)[%!].*$", r"\1pass", "\n".join(cells), flags=re.MULTILINE)
         found[path.relative_to(ROOT).as_posix()] = ast.parse(code)
     imports = [line for line in (ROOT / "Snakefile").read_text().splitlines() if line.startswith("from mathtransfer")]
-    uses = re.findall(r"\b[a-z_]+\.[A-Za-z_]+\b", (ROOT / "Snakefile").read_text())
+    uses = re.findall(r"(?<![./\w])[a-z_]+\.[A-Za-z_]+\b", (ROOT / "Snakefile").read_text())
     found["Snakefile"] = ast.parse("\n".join([*imports, *uses]))
     for path in sorted((ROOT / "book" / "_ext").glob("*.py")):
         found[path.name] = ast.parse(path.read_text())

@@ -33,8 +33,8 @@ def one_base(base: str, shift: float = 0.0):
 def test_effects_by_hand():
     table = policy_or_style.effects(scores(one_base("settled-0")), "settled-0")
     values = table.pivot(index="effect", columns="group", values="value")
-    assert list(table["effect"].unique()) == list(policy_or_style._EFFECTS)
-    policy, style, interaction = policy_or_style._EFFECTS
+    assert list(table["effect"].unique()) == list(policy_or_style.EFFECTS)
+    policy, style, interaction = policy_or_style.EFFECTS
     assert values.loc[policy].to_dict() == pytest.approx({"math": 8.5, "other": 12.0, "non": 2.0})
     assert values.loc[style].to_dict() == pytest.approx({"math": 11.5, "other": 18.0, "non": 2.0})
     assert values.loc[interaction].to_dict() == pytest.approx({"math": -13.0, "other": -20.0, "non": -4.0})

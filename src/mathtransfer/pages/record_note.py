@@ -25,21 +25,22 @@ def read(study: str | Path, recorded: str | Path) -> tuple[Record, str]:
     Raises:
         FileNotFoundError: neither folder has a record.
     """
-    protocol, own = grid.read_tier("study"), Path(study, "record")
+    own = Path(study, "record")
     if not Path(recorded, "runs.csv").is_file():
         found = read_record(own)
         start = f"There is no recorded study in `{recorded}`, so all that follows is about the fresh runs in `{study}`."
-        return found, " ".join([start, *_of_runs(found.runs, protocol)])
+        return found, " ".join([start, *_of_runs(found.runs)])
     found = read_record(recorded)
-    said = _of_runs(found.runs, protocol)
+    said = _of_runs(found.runs)
     if (own / "runs.csv").is_file():
         said.append(_of_code(read_record(own).runs, found.runs))
         said += _of_fresh(pd.read_csv(Path(study, "fresh.csv"), keep_default_na=False))
     return found, " ".join(said)
 
 
-def _of_runs(runs: pd.DataFrame, protocol: grid.Tier) -> list[str]:
+def _of_runs(runs: pd.DataFrame) -> list[str]:
     """How many of the protocol's runs there are, and what made them."""
+    protocol = grid.read_tier("study")
     asked = protocol.runs["evaluate"]
     there = runs[runs["run"].isin(asked)]
     trained = there[there["seed"] >= 0]
