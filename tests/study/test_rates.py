@@ -1,13 +1,17 @@
 """The rule of learning rates on scores that are written down here, and on the recorded pilot if there is one."""
 
+from dataclasses import replace
+
+import made_up_study
 import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
 
-from mathtransfer.study.rates import chosen_rates
-from mathtransfer.study.record import FILES, Record, read_record
+from mathtransfer.study.rates import chosen_rates, read_pilot
+from mathtransfer.study.record import Record
 
+PILOT = read_pilot(ROOT / "results" / "pilot", ROOT)
 RATES = [0.0001, 0.0003, 0.001, 0.003]
 SCORES = {  # (setting, base, seed) -> mathematics at each rate
     ("RL", "elicitable-0", 100): [50, 70, 60, 20],
@@ -57,10 +61,19 @@ def test_fewer_than_four_rates_are_refused():
         chosen_rates(record(never_together))
 
 
-@pytest.mark.skipif(not (ROOT / "results/pilot" / FILES[0]).is_file(), reason="the pilot has not been recorded")
+def test_a_pilot_that_lacks_a_run_decides_nothing(tmp_path):
+    assert read_pilot(tmp_path, ROOT) is None
+    whole = made_up_study.make(part="pilot", questions=4)
+    made_up_study.write(whole, tmp_path / "whole")
+    assert len(read_pilot(tmp_path / "whole", ROOT).runs) == len(whole.runs)
+    made_up_study.write(replace(whole, runs=whole.runs.iloc[:-1]), tmp_path / "part")
+    assert read_pilot(tmp_path / "part", ROOT) is None
+
+
+@pytest.mark.skipif(PILOT is None, reason="the pilot has not been recorded, or not all of it")
 def test_the_protocol_has_the_rates_that_the_rule_chooses_from_the_recorded_pilot():
     study = yaml.safe_load((ROOT / "config" / "study.yaml").read_text())
-    found = chosen_rates(read_record(ROOT / "results" / "pilot")).query("chosen")
+    found = chosen_rates(PILOT).query("chosen")
     chosen = found.set_index("setting")["learning_rate"].to_dict()
     chosen |= {setting: chosen[other] for setting, other in study["untried"].items()}
     assert chosen == {setting: own["learning_rate"] for setting, own in study["settings"].items()}

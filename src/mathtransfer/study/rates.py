@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
-from mathtransfer.study.record import Record
+from mathtransfer.study.grid import read_tier
+from mathtransfer.study.record import FILES, Record, read_record
 
 _FEWEST = 4  # rates that must have been tried
+
+
+def read_pilot(folder: str | Path, root: str | Path = ".") -> Record | None:
+    """The pilot's record; None if there is none, or if it lacks a run that the protocol in `root` asks for."""
+    if not Path(folder, FILES[0]).is_file():
+        return None
+    found, cells = read_record(folder), read_tier("pilot", root).cells.values()
+    asked = {(cell.setting, cell.base, cell.seed, cell.parameters["learning_rate"]) for cell in cells}
+    done = found.runs[["setting", "base", "seed", "learning_rate"]].itertuples(index=False, name=None)
+    return None if asked - set(done) else found
 
 
 def chosen_rates(pilot: Record) -> pd.DataFrame:
