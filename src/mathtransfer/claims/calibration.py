@@ -223,6 +223,10 @@ def _all_of(estimates: list[Estimate], truth: float, rng: np.random.Generator) -
     return None if None in drawn else (drawn,)
 
 
+def _ratios(logs: list[BySeed], truth: float, rng: np.random.Generator) -> tuple[list[BySeed]]:
+    return ([_quantity(own, np.log(truth), rng)[0] for own in logs],)
+
+
 _REDRAWS: dict[Callable, Callable] = {
     intervals.t_interval: _normal,
     intervals.geometric_interval: _lognormal,
@@ -240,4 +244,5 @@ _REDRAWS: dict[Callable, Callable] = {
     intervals.spread_ratio_interval: _spreads,
     intervals.least: _all_of,
     intervals.largest: _all_of,
+    intervals.least_ratio: _ratios,
 }
