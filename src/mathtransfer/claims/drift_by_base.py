@@ -9,6 +9,7 @@ With first words given only reasoning is asked. What there is to say at equal fo
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
@@ -23,17 +24,21 @@ from mathtransfer.claims.ledger import Evidence, from_table
 from mathtransfer.claims.transfer import OUTSIDE
 from mathtransfer.study.record import Record
 
-_SFT, _OWN_STYLE, _RL = "off-policy SFT, foreign style", "off-policy SFT, own style", "on-policy RL"
+PAIR = _SFT, _RL = "off-policy SFT, foreign style", "on-policy RL"  # the two settings that the paper compares
+_OWN_STYLE = "off-policy SFT, own style"
 _PREFIX = {"natural": "", "equal format": "begun_"}  # answers -> how the names of their measures begin
 
 
-def measured(record: Record, metric: str, by: list[str], settings: list[str] | None = None) -> pd.DataFrame:
+def measured(
+    record: Record, metric: str, by: list[str], settings: Collection[str] = (), groups: Collection[str] = GROUPS
+) -> pd.DataFrame:
     """A measure of drift of every setting on every base, natural and at equal format.
 
     Args:
         metric: its name without `begun_`.
         by: the columns that tell values apart, `["group"]`, `["benchmark"]`, both, or none: benchmarks are averaged.
-        settings: None for all. Runs with changed parameters are left out, and so are benchmarks for which one of the
+        groups: benchmarks' groups, or `training` or `weights`.
+        settings: none for all. Runs with changed parameters are left out, and so are benchmarks for which one of the
             runs has no value with an error, as the evenness of short responses.
 
     Returns:
@@ -45,7 +50,7 @@ def measured(record: Record, metric: str, by: list[str], settings: list[str] | N
         models = models[models["setting"].isin(settings)]
     names = {prefix + metric: answers for answers, prefix in _PREFIX.items()}
     shifts = record.shifts[record.shifts["metric"].isin(names)].astype({"run": str, "group": str, "benchmark": str})
-    shifts = shifts[shifts["group"].isin(GROUPS) & (shifts["n"] > 1)]
+    shifts = shifts[shifts["group"].isin(groups) & (shifts["n"] > 1)]
     rows = shifts.merge(models[["run", "kind", "setting", "base"]], on="run")
     rows = rows.assign(answers=rows["metric"].astype(str).map(names), variance=rows["stderr"] ** 2)
     runs = rows.groupby(["kind", "answers"])["run"].transform("nunique")
@@ -75,25 +80,48 @@ def over_bases(table: pd.DataFrame, logarithmic: bool = True) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "value", "low", "high"])
 
 
-def latent_drift(record: Record) -> dict[str, list[Evidence]]:
-    """Part -> L1, L5, L6, L7 and L8 as far as its runs can be asked; L5 needs non-reasoning."""
-    groups, benchmarks = (measured(record, "centroid_distance", [by]) for by in ("group", "benchmark"))
+def sft_over_rl(table: pd.DataFrame, by: str) -> pd.DataFrame:
+    """How many times as far SFT moved as RL, with 95% intervals over bases and questions.
+
+    Args:
+        table: from `measured`, for both settings of the `PAIR`.
+        by: the column that tells values apart.
+
+    Returns:
+        `kind, answers, <by>, value, low, high`.
+    """
+    rows = []
+    for key, own in table.groupby(["kind", "answers"], sort=False):
+        sft, rl = _sides(own, *key, by, PAIR)
+        rows += [(*key, name, *ratio_by_seed(sft[name], rl[name])) for name in sft]
+    return pd.DataFrame(rows, columns=["kind", "answers", by, "value", "low", "high"])
+
+
+def latent_drift(record: Record, metric: str = "centroid_distance") -> dict[str, list[Evidence]]:
+    """Part -> L1, L5, L6, L7 and L8 as far as its runs can be asked; L5 needs non-reasoning.
+
+    Args:
+        metric: the measure of a shift, by default d of Section 3.2.
+    """
+    groups, benchmarks = (measured(record, metric, [by]) for by in ("group", "benchmark"))
     found = {}
     for part, (kind, scores) in in_parts(record, draws=2).items():
         answers = PARTS[part][1]
-        sft, rl = _sides(groups, kind, answers, "group", [_SFT, _RL])
+        sft, rl = _sides(groups, kind, answers, "group", PAIR)
         if not sft:
             continue
         estimates = latent.shifts(sft, rl)
         if "non" in sft:
             estimates |= latent.shift_on_non(sft)
-        shift, gain, setting = _cells(record, kind, answers, scores)
+        cells = shift_and_gain(record, scores, answers, metric).query("kind == @kind")
+        shift, gain = (_by_group(cells, name) for name in ("log_shift", "gain"))
+        setting = shift.index.get_level_values("setting").to_series(shift.index)
         if len(shift) - setting.nunique() > 2:  # or a correlation within settings has no interval
             estimates |= latent.shift_with_gain(shift, gain, setting)
         own, foreign = _sides(benchmarks, kind, answers, "benchmark", [_OWN_STYLE, _SFT])
         if own:
             estimates |= latent.thinking_traces(partial(ratio_by_seed, _geometric_mean(own), _geometric_mean(foreign)))
-        sides = _sides(benchmarks, kind, answers, "benchmark", [_SFT, _RL])
+        sides = _sides(benchmarks, kind, answers, "benchmark", PAIR)
         spreads = [_spread(side) for side in sides]
         of_logs = [_spread({name: own.log() for name, own in side.items()}) for side in sides]
         estimates |= latent.scatter(partial(ratio_by_seed, *spreads), partial(ratio_by_seed, *of_logs))
@@ -103,23 +131,22 @@ def latent_drift(record: Record) -> dict[str, list[Evidence]]:
 
 def token_drift(record: Record) -> dict[str, list[Evidence]]:
     """Part -> T1 to T5 as far as its runs can be asked; T4 needs responses of some length, T5 non-reasoning."""
-    pair = [_SFT, _RL]
-    benchmarks, groups = (measured(record, "kl", [by], pair) for by in ("benchmark", "group"))
+    benchmarks, groups = (measured(record, "kl", [by], PAIR) for by in ("benchmark", "group"))
     ranks, shifted, evenness = (
-        measured(record, name, [], pair) for name in ("rank_shift", "shifted", "shift_evenness")
+        measured(record, name, [], PAIR) for name in ("rank_shift", "shifted", "shift_evenness")
     )
     found = {}
     for part, (kind, answers) in PARTS.items():
-        sft, _ = _sides(groups, kind, answers, "group", pair)
+        sft, _ = _sides(groups, kind, answers, "group", PAIR)
         if not sft:
             continue
-        sft_ranks, rl_ranks = _overall(ranks, kind, answers, pair)
+        sft_ranks, rl_ranks = _overall(ranks, kind, answers)
         estimates = (
-            tokens.least_kl_ratio(*_sides(benchmarks, kind, answers, "benchmark", pair))
+            tokens.least_kl_ratio(*_sides(benchmarks, kind, answers, "benchmark", PAIR))
             | tokens.rank_shift_ratio(partial(ratio_by_seed, rl_ranks, sft_ranks))
-            | tokens.shifted_share_ratio(*_overall(shifted, kind, answers, pair))
+            | tokens.shifted_share_ratio(*_overall(shifted, kind, answers))
         )
-        if evenly := _overall(evenness, kind, answers, pair):
+        if evenly := _overall(evenness, kind, answers):
             estimates |= tokens.shift_evenness(*evenly)
         if "non" in sft:
             over = [sft["non"].log() - sft[group].log() for group in ("math", "other")]
@@ -134,7 +161,7 @@ def _quantity(own: pd.DataFrame) -> BySeed:
     return BySeed(own["value"].to_numpy(), own["variance"].to_numpy())
 
 
-def _sides(table: pd.DataFrame, kind: str, answers: str, by: str, settings: list[str]) -> list[dict[str, BySeed]]:
+def _sides(table: pd.DataFrame, kind: str, answers: str, by: str, settings: Collection[str]) -> list[dict[str, BySeed]]:
     """Of each setting what was measured, by group or benchmark, on the bases that all of them were trained on."""
     own = table[(table["kind"] == kind) & (table["answers"] == answers) & table["setting"].isin(settings)]
     own = own[own.groupby("base")["setting"].transform("nunique") == len(settings)]
@@ -144,9 +171,13 @@ def _sides(table: pd.DataFrame, kind: str, answers: str, by: str, settings: list
     ]
 
 
-def _overall(table: pd.DataFrame, kind: str, answers: str, settings: list[str]) -> list[BySeed]:
-    """Of each setting what was measured over all benchmarks; nothing if it was not."""
-    return [own for side in _sides(table, kind, answers, "answers", settings) for own in side.values()]
+def _overall(table: pd.DataFrame, kind: str, answers: str) -> list[BySeed]:
+    """Of each setting of the pair what was measured over all benchmarks; nothing if it was not."""
+    return [own for side in _sides(table, kind, answers, "answers", PAIR) for own in side.values()]
+
+
+def _by_group(cells: pd.DataFrame, value: str) -> pd.DataFrame:
+    return cells.pivot(index=["base", "setting", "changes"], columns="group", values=value)
 
 
 def _where(table: pd.DataFrame, kind: str, answers: str) -> str:
@@ -171,23 +202,25 @@ def _spread(by_benchmark: dict[str, BySeed]) -> BySeed:
     return BySeed(spread, (slopes**2 * variances).sum(0))
 
 
-def _cells(record: Record, kind: str, answers: str, scores: Scores) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
-    """What each cell of a kind's bases shifted and gained, the mean over its training seeds.
+def shift_and_gain(record: Record, scores: Scores, answers: str, metric: str = "centroid_distance") -> pd.DataFrame:
+    """What each cell of the study shifted and gained outside mathematics, the mean over its training seeds.
+
+    Args:
+        scores: of the record, natural or at equal format, as `answers` says.
 
     Returns:
-        log10 of the PCA shift and gain in percentage points, a row a cell and a column a group outside mathematics; and
-        the setting of each.
+        A row a cell and group: `kind, base, setting, changes, group, log_shift` (log10 of the measure), `gain`
+        (percentage points). At equal format there is no shift on non-reasoning.
     """
-    shift = by_run(record, _PREFIX[answers] + "centroid_distance")
-    runs = record.runs[(record.runs["kind"] == kind) & record.runs["run"].isin(shift.index)].set_index("run")
-    gain = gains(scores)
-    means = [
-        table.loc[runs.index].groupby([runs[name] for name in ("base", "setting", "changes")]).mean()
-        for table in (shift, gain)
-    ]
-    groups = [group for group in OUTSIDE if group in shift]
-    shift, gain = (table[groups] for table in means)
-    return np.log10(shift), gain, shift.index.to_frame()["setting"]
+    runs = record.runs[record.runs["seed"] >= 0].set_index("run")
+    keys = [runs[name] for name in ("kind", "base", "setting", "changes")]
+    tables = {"shift": by_run(record, _PREFIX[answers] + metric), "gain": gains(scores)}
+    means = {name: table.loc[runs.index].groupby(keys, sort=False).mean() for name, table in tables.items()}
+    groups = [group for group in OUTSIDE if group in means["shift"]]
+    wide = pd.concat(
+        {name: table[groups].rename_axis("group", axis=1).stack() for name, table in means.items()}, axis=1
+    )
+    return wide.assign(log_shift=np.log10(wide["shift"])).drop(columns="shift").reset_index()
 
 
 def by_run(record: Record, metric: str) -> pd.DataFrame:
