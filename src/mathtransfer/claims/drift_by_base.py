@@ -104,11 +104,12 @@ def latent_drift(record: Record, metric: str = "centroid_distance") -> dict[str,
         metric: the measure of a shift, by default d of Section 3.2.
     """
     groups, benchmarks = (measured(record, metric, [by]) for by in ("group", "benchmark"))
-    found = {}
+    found: dict[str, list[Evidence]] = {}
     for part, (kind, scores) in in_parts(record, draws=2).items():
         answers = PARTS[part][1]
         sft, rl = _sides(groups, kind, answers, "group", PAIR)
         if not sft:
+            found[part] = []
             continue
         estimates = latent.shifts(sft, rl)
         if "non" in sft:
@@ -135,10 +136,11 @@ def token_drift(record: Record) -> dict[str, list[Evidence]]:
     ranks, shifted, evenness = (
         measured(record, name, [], PAIR) for name in ("rank_shift", "shifted", "shift_evenness")
     )
-    found = {}
+    found: dict[str, list[Evidence]] = {}
     for part, (kind, answers) in PARTS.items():
         sft, _ = _sides(groups, kind, answers, "group", PAIR)
         if not sft:
+            found[part] = []
             continue
         sft_ranks, rl_ranks = _overall(ranks, kind, answers)
         estimates = (

@@ -125,13 +125,13 @@ def evidence(record: Record) -> dict[str, list[Evidence]]:
 
     A part with fewer than four settings has none.
     """
-    found = {}
+    found: dict[str, list[Evidence]] = {}
     for part, (kind, scores) in in_parts(record, draws=2).items():
         table = cells(record, scores)
         own = table[table["kind"] == kind]
-        if leads := {group: _least_lead(of_group) for (_, group), of_group in _enough(own)}:
-            where = f"{own['setting'].nunique()} settings on {own['base'].nunique()} bases"
-            found[part] = from_table(where, latent.functional_change(leads["other"], leads["non"]))
+        leads = {group: _least_lead(of_group) for (_, group), of_group in _enough(own)}
+        where = f"{own['setting'].nunique()} settings on {own['base'].nunique()} bases"
+        found[part] = from_table(where, latent.functional_change(leads["other"], leads["non"])) if leads else []
     return found
 
 

@@ -63,7 +63,8 @@ def prediction(
 
 def _line(x: pd.Series, y: pd.Series) -> pd.Series:
     """The line of least squares at each x; the mean if all x are the same."""
-    return np.polynomial.Polynomial.fit(x, y, int(x.nunique() > 1))(x)
+    line = np.polynomial.Polynomial.fit(x.to_numpy(), y.to_numpy(), int(x.nunique() > 1))
+    return pd.Series(line(x.to_numpy()), index=x.index)
 
 
 def _titled(table: pd.DataFrame) -> pd.DataFrame:
