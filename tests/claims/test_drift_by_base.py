@@ -9,11 +9,11 @@ import pytest
 from made_up_study import make
 from scipy import stats
 
-from mathtransfer.claims import by_base, drift_by_base, ledger
+from mathtransfer.claims import by_base, drift_by_base, ledger, miniature
 from mathtransfer.claims.by_base import PARTS
 from mathtransfer.claims.intervals import BySeed
 
-SFT, RL = drift_by_base.PAIR
+SFT, RL = miniature.SETTINGS
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,11 @@ from mathtransfer.claims import token_drift as tokens
 from mathtransfer.claims.by_base import PARTS, Scores, in_parts
 from mathtransfer.claims.intervals import BySeed, by_seed_interval, least_ratio, ratio_by_seed
 from mathtransfer.claims.ledger import Evidence, from_table
+from mathtransfer.claims.miniature import SETTINGS
 from mathtransfer.claims.transfer import OUTSIDE
 from mathtransfer.study.record import Record
 
-PAIR = _SFT, _RL = "off-policy SFT, foreign style", "on-policy RL"  # the two settings that the paper compares
+_SFT, _ = SETTINGS
 _OWN_STYLE = "off-policy SFT, own style"
 _PREFIX = {"natural": "", "equal format": "begun_"}  # answers -> how the names of their measures begin
 
@@ -84,7 +85,7 @@ def sft_over_rl(table: pd.DataFrame, by: str) -> pd.DataFrame:
     """How many times as far SFT moved as RL, with 95% intervals over bases and questions.
 
     Args:
-        table: from `measured`, for both settings of the `PAIR`.
+        table: from `measured`, for the two `SETTINGS` of `miniature`.
         by: the column that tells values apart.
 
     Returns:
@@ -92,7 +93,7 @@ def sft_over_rl(table: pd.DataFrame, by: str) -> pd.DataFrame:
     """
     rows = []
     for key, own in table.groupby(["kind", "answers"], sort=False):
-        sft, rl = _sides(own, *key, by, PAIR)
+        sft, rl = _sides(own, *key, by, SETTINGS)
         rows += [(*key, name, *ratio_by_seed(sft[name], rl[name])) for name in sft]
     return pd.DataFrame(rows, columns=["kind", "answers", by, "value", "low", "high"])
 
@@ -107,7 +108,7 @@ def latent_drift(record: Record, metric: str = "centroid_distance") -> dict[str,
     found: dict[str, list[Evidence]] = {}
     for part, (kind, scores) in in_parts(record, draws=2).items():
         answers = PARTS[part][1]
-        sft, rl = _sides(groups, kind, answers, "group", PAIR)
+        sft, rl = _sides(groups, kind, answers, "group", SETTINGS)
         if not sft:
             found[part] = []
             continue
@@ -122,7 +123,7 @@ def latent_drift(record: Record, metric: str = "centroid_distance") -> dict[str,
         own, foreign = _sides(benchmarks, kind, answers, "benchmark", [_OWN_STYLE, _SFT])
         if own:
             estimates |= latent.thinking_traces(partial(ratio_by_seed, _geometric_mean(own), _geometric_mean(foreign)))
-        sides = _sides(benchmarks, kind, answers, "benchmark", PAIR)
+        sides = _sides(benchmarks, kind, answers, "benchmark", SETTINGS)
         spreads = [_spread(side) for side in sides]
         of_logs = [_spread({name: own.log() for name, own in side.items()}) for side in sides]
         estimates |= latent.scatter(partial(ratio_by_seed, *spreads), partial(ratio_by_seed, *of_logs))
@@ -132,19 +133,19 @@ def latent_drift(record: Record, metric: str = "centroid_distance") -> dict[str,
 
 def token_drift(record: Record) -> dict[str, list[Evidence]]:
     """Part -> T1 to T5 as far as its runs can be asked; T4 needs responses of some length, T5 non-reasoning."""
-    benchmarks, groups = (measured(record, "kl", [by], PAIR) for by in ("benchmark", "group"))
+    benchmarks, groups = (measured(record, "kl", [by], SETTINGS) for by in ("benchmark", "group"))
     ranks, shifted, evenness = (
-        measured(record, name, [], PAIR) for name in ("rank_shift", "shifted", "shift_evenness")
+        measured(record, name, [], SETTINGS) for name in ("rank_shift", "shifted", "shift_evenness")
     )
     found: dict[str, list[Evidence]] = {}
     for part, (kind, answers) in PARTS.items():
-        sft, _ = _sides(groups, kind, answers, "group", PAIR)
+        sft, _ = _sides(groups, kind, answers, "group", SETTINGS)
         if not sft:
             found[part] = []
             continue
         sft_ranks, rl_ranks = _overall(ranks, kind, answers)
         estimates = (
-            tokens.least_kl_ratio(*_sides(benchmarks, kind, answers, "benchmark", PAIR))
+            tokens.least_kl_ratio(*_sides(benchmarks, kind, answers, "benchmark", SETTINGS))
             | tokens.rank_shift_ratio(partial(ratio_by_seed, rl_ranks, sft_ranks))
             | tokens.shifted_share_ratio(*_overall(shifted, kind, answers))
         )
@@ -174,8 +175,8 @@ def _sides(table: pd.DataFrame, kind: str, answers: str, by: str, settings: Coll
 
 
 def _overall(table: pd.DataFrame, kind: str, answers: str) -> list[BySeed]:
-    """Of each setting of the pair what was measured over all benchmarks; nothing if it was not."""
-    return [own for side in _sides(table, kind, answers, "answers", PAIR) for own in side.values()]
+    """Of each setting of the two what was measured over all benchmarks; nothing if it was not."""
+    return [own for side in _sides(table, kind, answers, "answers", SETTINGS) for own in side.values()]
 
 
 def _by_group(cells: pd.DataFrame, value: str) -> pd.DataFrame:

@@ -30,7 +30,7 @@ from mathtransfer.study.record import Record
 from mathtransfer.training.settings import SETTINGS
 
 _OWN = "own"  # stands for the group whose loss is predicted
-KL = {  # divergences on training prompts -> group and metric
+_KL = {  # divergences on training prompts -> group and metric
     "KL(tuned || base), per token": ("training", "kl"),
     "KL(tuned || base), per response": ("training", "kl_response"),
     "KL(base || tuned), per token": ("training", "base_kl"),
@@ -50,7 +50,7 @@ _WEIGHTS = {
     "weights unchanged": ("weights", "unchanged"),
     "weights unchanged in bfloat16": ("weights", "unchanged_bfloat16"),
 }
-PREDICTORS = KL | _STATES_AND_RANKS | _WEIGHTS
+_PREDICTORS = _KL | _STATES_AND_RANKS | _WEIGHTS
 _LEAST = 1e-6  # stands for a drift of nothing, or less by a chance of the estimate, which has no logarithm
 _FEWEST = 4  # settings from which anything can be predicted of others
 _Statistic = Callable[[NDArray[np.bool_]], float]  # of the cells that are kept, `(cells,)`
@@ -64,17 +64,17 @@ def cells(record: Record, scores: Scores) -> pd.DataFrame:
 
     Returns:
         A row a cell and group, means over training seeds: `kind, base, setting, changes, on_policy, group, loss`
-        (percentage points, positive for a loss), and each of the `PREDICTORS`, log10 but for shares of the weights.
+        (percentage points, positive for a loss), and each predictor, log10 but for shares of the weights.
     """
     runs = record.runs[record.runs["seed"] >= 0].set_index("run")
     lost = -gains(scores).loc[runs.index]
     on_policy = runs["objective"].map(lambda name: SETTINGS[name].sampling == "policy")
-    drifts = {metric: by_run(record, metric) for _, metric in PREDICTORS.values()}
+    drifts = {metric: by_run(record, metric) for _, metric in _PREDICTORS.values()}
     tables = []
     for group in OUTSIDE:
         of_group = {
             name: _scaled(drifts[metric][group if of == _OWN else of], metric)
-            for name, (of, metric) in PREDICTORS.items()
+            for name, (of, metric) in _PREDICTORS.items()
         }
         about = runs[["kind", "base", "setting", "changes"]].assign(on_policy=on_policy, group=group, loss=lost[group])
         tables.append(about.join(pd.DataFrame(of_group)))
@@ -93,7 +93,7 @@ def ranking(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for key, own in _enough(table):
-        for name in PREDICTORS:
+        for name in _PREDICTORS:
             value, low, high = _jackknife(own, _log_unexplained(own, name))()
             rows.append((*key, name, *(100 * (1 - np.exp(end)) for end in (value, high, low))))
     return pd.DataFrame(rows, columns=["kind", "group", "predictor", "value", "low", "high"])
@@ -106,13 +106,13 @@ def beyond_kl(table: pd.DataFrame) -> pd.DataFrame:
         table: as in `ranking`.
 
     Returns:
-        Two rows a divergence of `KL`: `kind, group, predictor, measure, value, low, high`. The `measure` is `more`, by
+        Two rows a divergence: `kind, group, predictor, measure, value, low, high`. The `measure` is `more`, by
         how many points R² rises if the line also has a step for on-policy settings; or `at equal KL`, that step: what
         on-policy settings lose more than the others, in percentage points.
     """
     rows = []
     for key, own in _enough(table):
-        for name in KL:
+        for name in _KL:
             both = [name, "on_policy"]
             more = _jackknife(own, _lead(own, both, [name]))
             rows.append((*key, name, "more", *more()))
