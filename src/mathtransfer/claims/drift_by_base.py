@@ -127,7 +127,7 @@ def latent_drift(record: Record, metric: str = "centroid_distance") -> dict[str,
         spreads = [_spread(side) for side in sides]
         of_logs = [_spread({name: own.log() for name, own in side.items()}) for side in sides]
         estimates |= latent.scatter(partial(ratio_by_seed, *spreads), partial(ratio_by_seed, *of_logs))
-        found[part] = from_table(_where(groups, kind, answers), estimates)
+        found[part] = from_table(_where(groups, kind), estimates)
     return found
 
 
@@ -154,7 +154,7 @@ def token_drift(record: Record) -> dict[str, list[Evidence]]:
         if "non" in sft:
             over = [sft["non"].log() - sft[group].log() for group in ("math", "other")]
             estimates |= tokens.kl_on_non(partial(least_ratio, over))
-        found[part] = from_table(_where(groups, kind, answers), estimates)
+        found[part] = from_table(_where(groups, kind), estimates)
     return found
 
 
@@ -183,9 +183,9 @@ def _by_group(cells: pd.DataFrame, value: str) -> pd.DataFrame:
     return cells.pivot(index=["base", "setting", "changes"], columns="group", values=value)
 
 
-def _where(table: pd.DataFrame, kind: str, answers: str) -> str:
+def _where(table: pd.DataFrame, kind: str) -> str:
     bases = table.loc[table["kind"] == kind, "base"].nunique()
-    return f"{bases} base{'s' * (bases > 1)}{', reasoning only' * (answers == 'equal format')}"
+    return f"{bases} base{'s' * (bases > 1)}"
 
 
 def _geometric_mean(by_benchmark: dict[str, BySeed]) -> BySeed:

@@ -140,7 +140,7 @@ class BySeed:
 def by_seed_interval(quantity: BySeed, level: float = LEVEL) -> Interval:
     """The mean over seeds, see `seed_interval`; one value shows no spread, and the ends are infinite."""
     if len(quantity.values) == 1:
-        return float(quantity.values[0]), -math.inf, math.inf
+        return boundless(quantity.values[0])
     return seed_interval(quantity.values, float(quantity.variance.mean()), level)
 
 
@@ -269,7 +269,7 @@ def least_ratio(logs: Sequence[BySeed], level: float = LEVEL) -> Interval:
     n, k = values.shape
     means = values.mean(1)
     if k == 1:
-        return _exponentials((float(means.min()), -math.inf, math.inf))
+        return _exponentials(boundless(means.min()))
     spread = values.std(1, ddof=1)
     spread = np.maximum(spread, np.sqrt((spread**2).mean()))
     each = 0.5 + level ** (1 / n) / 2
