@@ -107,6 +107,7 @@ STUDYING = [
     "price",
     "latent_drift",
     "token_drift",
+    "forgetting",
     "paper_suite",
     "survey",
     "training_recipes",
@@ -353,6 +354,7 @@ CHAPTERS = {
     # These two also show what a record leaves out, layers and single tokens, of the fresh runs.
     "latent_drift": ([*READS, *manifests("latent_drift", CELLS)], [f"{EVIDENCE}/latent_drift.csv"], {}),
     "token_drift": ([*READS, *manifests("token_drift", CELLS)], [f"{EVIDENCE}/token_drift.csv"], {}),
+    "forgetting": (READS, [f"{EVIDENCE}/forgetting.csv"], {}),
     "paper_suite": (SUITE_PAPER, [], {}),
     "survey": (
         [MODELS, *SURVEY_RUNS],

@@ -39,12 +39,14 @@ EFFECTS = {
     "off-policy RL": ((0.05, 0.3, 0.65), (0.6, 0.1, -0.1)),
     "off-policy SFT, rejection": ((0.0, 0.02, 0.98), (1.0, -0.1, -0.2)),
 }
-METRICS = {  # of the drifts: metric -> a typical value
-    **{"centroid_distance": 0.3, "centroid_shift": 0.2, "cka": 0.95, "published_distance": 3.0},
-    **{"kl": 0.1, "kl_response": 2.0, "rank_shift": 0.3, "shifted": 5.0, "shift_evenness": 80.0, "published_kl": 0.1},
+METRICS = {  # of the drifts: metric -> a typical value; of likeness, what is missing from it
+    **{"centroid_distance": 0.3, "centroid_shift": 0.2, "cka": 0.05, "published_distance": 3.0},
+    **{"last_centroid_distance": 0.9, "last_centroid_shift": 0.6, "last_cka": 0.1},
+    **{"kl": 0.1, "kl_reverse": 0.2, "js": 0.03, "log_ratio": 0.1, "kl_response": 2.0, "published_kl": 0.1},
+    **{"rank_shift": 0.3, "shifted": 5.0, "shift_evenness": 80.0},
 }
 ON_TRAINING = {"kl": 0.1, "kl_response": 2.0, "base_kl": 0.2, "base_kl_response": 4.0}
-OF_WEIGHTS = {"relative_update": 0.1, "unchanged": 10.0, "unchanged_bfloat16": 40.0}
+OF_WEIGHTS = {"relative_update": 5.0, "unchanged": 1.0, "unchanged_bfloat16": 20.0}
 SPREAD = {"base": 0.15, "seed": 0.1}  # of skills, logit
 STUDY = yaml.safe_load((ROOT / "config" / "study.yaml").read_text())
 
@@ -103,7 +105,7 @@ def make(effects=EFFECTS, questions: int = 100, seed: int = 0, spread=SPREAD, pa
         if cell:
             size = much * np.exp(rng.normal(0, 0.2)) * (1 + 2 * shares[2])
             shifts += [_row(name, "training", "training", m, t * size, 60, rng) for m, t in ON_TRAINING.items()]
-            shifts += [_row(name, "weights", "weights", m, t * size, 1, rng) for m, t in OF_WEIGHTS.items()]
+            shifts += [_row(name, "weights", "weights", m, t * size, 850_000, rng) for m, t in OF_WEIGHTS.items()]
             training.append(_log(name, cell, rng))
     of = [pd.DataFrame(rows), pd.concat(answers), pd.concat(formats), pd.DataFrame(shifts), pd.DataFrame(scores)]
     return record.Record(*(table.reset_index(drop=True) for table in [*of, pd.concat(training)]))
@@ -135,7 +137,8 @@ def _row(run: str, group: str, benchmark: str, metric: str, value: float, n: int
     stderr = abs(value) * 0.05 if metric != "accuracy" else np.sqrt(value * (100 - value) / n)
     noise = 0.0 if metric == "accuracy" else rng.normal(0, stderr)
     about = {"run": run, "group": group, "benchmark": benchmark, "metric": metric}
-    return about | {"value": value + noise, "stderr": stderr, "n": n}
+    value = 1 - value - noise if metric.endswith("cka") else value + noise
+    return about | {"value": value, "stderr": stderr, "n": n}
 
 
 def _log(run: str, cell: grid.Cell, rng: np.random.Generator) -> pd.DataFrame:

@@ -188,6 +188,37 @@ def test_the_least_of_several_has_the_sidak_level():
     assert intervals.largest(estimates) == pytest.approx((5.0, 5.0 - half, 5.0 + half))
 
 
+def least_of(values, variance=0.0):
+    """The least ratio from logarithms, `(ratios, bases)`."""
+    return intervals.least_ratio([intervals.BySeed(own, np.full(len(own), variance)) for own in values])
+
+
+def test_the_least_ratio_by_hand():
+    """Two ratios with the same spread; then one whose spread is taken for the root mean square of both."""
+    log = np.array([[1.0, 1.2, 1.4], [0.1, 0.3, 0.5]])
+    half = stats.t.ppf(0.975, 2) * 0.2 / 3**0.5
+    assert least_of(log) == pytest.approx(np.exp([0.3, 0.3 - half, 0.3 + half]))
+    close = np.array([[1.0, 1.2, 1.4], [0.3, 0.3, 0.3]])
+    half /= 2**0.5
+    assert least_of(close) == pytest.approx(np.exp([0.3, 0.3 - half, 0.3 + half]))
+    assert least_of(log[:, :1]) == (pytest.approx(np.exp(0.1)), 0.0, np.inf)
+    alike = np.repeat([[1.0], [0.3]], 3, axis=1)  # what is left are the questions, at the level for both at once
+    half = stats.norm.ppf(0.5 + 0.95**0.5 / 2) * 0.2
+    assert least_of(alike, 0.04) == pytest.approx(np.exp([0.3, 0.3 - half, 0.3 + half]))
+
+
+@pytest.mark.parametrize("bases", [2, 3, 5])
+@pytest.mark.parametrize("together", [0.0, 0.6, 1.0])  # how much of the variance the ratios share
+@pytest.mark.parametrize("spreads", [[1.0] * 12, [5.0] + [1.0] * 11, [3.0] * 6 + [1.0] * 6])
+def test_the_interval_of_the_least_ratio_covers_zero_if_all_are_one(bases, together, spreads):
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(500):
+        own = rng.normal(0, (1 - together) ** 0.5, (12, bases))
+        low, high = least_of(np.array(spreads)[:, None] * (own + rng.normal(0, together**0.5, bases)))[1:]
+        hits += low <= 1 <= high
+    assert hits / 500 >= 0.95 - 3 * (0.95 * 0.05 / 500) ** 0.5
+
+
 def test_a_ratio_without_bound_has_an_infinite_end():
     """Two seeds whose ratios are worlds apart."""
     _, low, high = intervals.geometric_interval([1e-40, 1e40], level=0.999)

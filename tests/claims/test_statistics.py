@@ -2,7 +2,6 @@
 
 import ast
 import json
-import math
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,6 @@ from mathtransfer.claims import (
     controlled_study,
     criteria,
     latent_drift,
-    miniature,
     token_drift,
     transfer,
 )
@@ -149,63 +147,3 @@ def test_drift_statistics_by_hand():
     # Over mathematics 6 / sqrt(1 * 4), over other reasoning 6 / sqrt(3 * 1).
     assert values(latent_drift.shift_on_non(sft)) == pytest.approx({"sft_shift_non_over_rest": 3.0})
     assert values(token_drift.least_kl_ratio(sft, rl)) == pytest.approx({"sft_over_rl_kl_least": 1.0})
-
-
-# --- the miniature layer
-
-
-def test_drift_in_miniature_covers_seeds_and_questions():
-    """Two benchmarks a group: errors of the questions add within a group, halve in its mean, and add over settings."""
-    rows = [
-        (setting, seed, group, f"{group} {i}", "centroid_distance", value, 0.02)
-        for setting, value in {"off-policy SFT, foreign style": 4.0, "on-policy RL": 1.0}.items()
-        for seed in range(3)
-        for group in GROUPS
-        for i in range(2)
-    ]
-    columns = ["setting", "seed", "group", "benchmark", "metric", "value", "stderr"]
-    found = {
-        name: estimate for name, estimate, _ in miniature.latent_drift(pd.DataFrame(rows, columns=columns), "here")
-    }
-    variance = 2 * 0.02**2 / 4
-    half = 1.96 * math.sqrt(variance / 4.0**2 + variance / 1.0**2)  # all seeds are alike
-    value, low, high = found["sft_over_rl_shift_math"]()
-    assert (value, low, high) == pytest.approx((4.0, 4.0 * math.exp(-half), 4.0 * math.exp(half)), rel=1e-4)
-
-
-def test_a_benchmark_without_an_error_is_not_taken_for_exact():
-    rows = [
-        (s, seed, "math", b, "kl", 1.0, e)
-        for s in miniature.SETTINGS
-        for seed in (0, 1)
-        for b, e in (("a", 0.1), ("b", np.nan))
-    ]
-    shifts = pd.DataFrame(rows, columns=["setting", "seed", "group", "benchmark", "metric", "value", "stderr"])
-    sft, _ = miniature._overall(shifts, "kl")
-    assert np.isnan(sft.variance).all()
-
-
-def test_ratios_of_token_drift_have_the_questions_error():
-    """All seeds alike: what is left is the questions' part, which the old intervals left out."""
-    rows = [
-        (setting, seed, group, benchmark, metric, value, value * relative, 100)
-        for setting, value in {"off-policy SFT, foreign style": 2.0, "on-policy RL": 1.0}.items()
-        for seed in range(3)
-        for group, benchmark in (("math", "a"), ("math", "b"), ("other", "c"), ("non", "d"))
-        for metric, relative in {
-            "rank_shift": 0.1,
-            "shifted": 0.2,
-            "kl": 0.1,
-            "kl_response": 0.1,
-            "shift_evenness": 0.1,
-        }.items()
-    ]
-    columns = ["setting", "seed", "group", "benchmark", "metric", "value", "stderr", "n"]
-    found = {
-        name: estimate() for name, estimate, _ in miniature.token_drift(pd.DataFrame(rows, columns=columns), "here")
-    }
-    # Four benchmarks, each known to a tenth (a fifth): their mean to half of that, for either setting.
-    for name, relative in (("rl_over_sft_rank_shift", 0.1), ("sft_over_rl_shifted_share", 0.2)):
-        value, low, high = found[name]
-        assert math.log(high / value) == pytest.approx(1.96 * relative / 2 * math.sqrt(2), rel=1e-3)
-        assert math.log(value / low) == pytest.approx(1.96 * relative / 2 * math.sqrt(2), rel=1e-3)

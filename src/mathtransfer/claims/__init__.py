@@ -8,7 +8,9 @@ latent_drift.py       L: the same for hidden states
 token_drift.py        T: the same for token distributions
 ablation.py           A: the same for the objective's levers
 by_base.py            scores of the recorded study base by base, and the parts in which it is judged
-miniature.py          evidence from the controlled study in miniature
+drift_by_base.py      drift of the recorded study base by base, and what it says of L and T
+forgetting.py         what predicts that a model loses elsewhere
+miniature.py          scores of the recorded study, and what they say of S
 elicitation.py        what a change of format explains of its gains
 policy_or_style.py    the model's own responses or its own style, crossed
 fresh.py              fresh runs of the study beside its record

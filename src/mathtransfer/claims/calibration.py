@@ -157,6 +157,14 @@ def _seeds(values: Array, variance: float, truth: float, rng: np.random.Generato
     return _normal(values, truth, rng)[0] + rng.normal(0, np.sqrt(variance)), variance
 
 
+def _two_parts(
+    value: float, seed_variance: float, freedom: int, question_variance: float, truth: float, rng: np.random.Generator
+) -> tuple[float, float, int, float]:
+    """The variance between seeds is that of as many normal values as its degrees of freedom say."""
+    value = rng.normal(truth, np.sqrt(seed_variance + question_variance))
+    return value, seed_variance * rng.chisquare(freedom) / freedom, freedom, question_variance
+
+
 def _pooled_seeds(
     pool: list[Array], which: int, variance: float, truth: float, rng: np.random.Generator
 ) -> tuple[list[Array], int, float]:
@@ -223,6 +231,10 @@ def _all_of(estimates: list[Estimate], truth: float, rng: np.random.Generator) -
     return None if None in drawn else (drawn,)
 
 
+def _ratios(logs: list[BySeed], truth: float, rng: np.random.Generator) -> tuple[list[BySeed]]:
+    return ([_quantity(own, np.log(truth), rng)[0] for own in logs],)
+
+
 _REDRAWS: dict[Callable, Callable] = {
     intervals.t_interval: _normal,
     intervals.geometric_interval: _lognormal,
@@ -230,6 +242,7 @@ _REDRAWS: dict[Callable, Callable] = {
     intervals.ratio: _logarithm,
     intervals.seed_interval: _seeds,
     intervals.pooled_seed_interval: _pooled_seeds,
+    intervals.two_part_interval: _two_parts,
     intervals.by_seed_interval: _quantity,
     intervals.ratio_by_seed: _ratio,
     intervals.mean_difference_interval: _two_groups,
@@ -240,4 +253,5 @@ _REDRAWS: dict[Callable, Callable] = {
     intervals.spread_ratio_interval: _spreads,
     intervals.least: _all_of,
     intervals.largest: _all_of,
+    intervals.least_ratio: _ratios,
 }

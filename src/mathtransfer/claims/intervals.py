@@ -120,7 +120,10 @@ def quantile_interval(value: float, resampled: ArrayLike, level: float = LEVEL) 
 
 @dataclass(frozen=True)
 class BySeed:
-    """A quantity with one value a training seed, each with its variance over evaluation questions, both `(seeds,)`."""
+    """A quantity with one value a training seed, each with its variance over evaluation questions, both `(seeds,)`.
+
+    Bases stand in for seeds where these are averaged.
+    """
 
     values: Array
     variance: Array
@@ -135,7 +138,9 @@ class BySeed:
 
 
 def by_seed_interval(quantity: BySeed, level: float = LEVEL) -> Interval:
-    """The mean over seeds, see `seed_interval`."""
+    """The mean over seeds, see `seed_interval`; one value shows no spread, and the ends are infinite."""
+    if len(quantity.values) == 1:
+        return boundless(quantity.values[0])
     return seed_interval(quantity.values, float(quantity.variance.mean()), level)
 
 
@@ -250,6 +255,28 @@ def least(estimates: Sequence[Estimate], level: float = LEVEL, rank: int = 0) ->
     """
     ends = np.array([estimate(level=level ** (1 / len(estimates))) for estimate in estimates])
     return tuple(float(end) for end in np.sort(ends, axis=0)[rank])
+
+
+def least_ratio(logs: Sequence[BySeed], level: float = LEVEL) -> Interval:
+    """The smallest of several ratios that were all found on the same few seeds or bases, from their logarithms.
+
+    Intervals of their own, each with a spread from so few values and a level for many, would say nothing. Here no
+    ratio's spread is taken for smaller than the root mean square of all; and the ends are as far out as ratios need
+    that vary together (t with one spread's degrees of freedom) and those that vary each by itself (t with all degrees
+    of freedom at Sidak's level), whichever is farther. One value of each shows no spread, and the ends are infinite.
+    """
+    values = np.stack([own.values for own in logs])  # (ratios, values)
+    n, k = values.shape
+    means = values.mean(1)
+    if k == 1:
+        return _exponentials(boundless(means.min()))
+    spread = values.std(1, ddof=1)
+    spread = np.maximum(spread, np.sqrt((spread**2).mean()))
+    each = 0.5 + level ** (1 / n) / 2
+    reach = max(special.stdtrit(k - 1, 0.5 + level / 2), special.stdtrit(n * (k - 1), each))
+    of_questions = special.ndtri(each) * np.sqrt([own.variance.mean() for own in logs])
+    half = np.hypot(reach * spread / math.sqrt(k), of_questions)
+    return _exponentials((float(means.min()), float((means - half).min()), float((means + half).min())))
 
 
 def _negative(estimate: Estimate, level: float = LEVEL) -> Interval:

@@ -17,7 +17,7 @@ from mathtransfer.claims.intervals import (
     correlation_interval,
     exact,
     geometric_interval,
-    least,
+    least_ratio,
     mean_difference_interval,
     ratio_by_seed,
     share_interval,
@@ -37,18 +37,21 @@ _LEAST = 0.05  # a printed 0.0 is taken for half the last digit
 
 
 def shifts(sft: dict[str, BySeed], rl: dict[str, BySeed]) -> dict[str, Estimate]:
-    """L1: PCA shifts of training runs by group, SFT over RL."""
-    return {
+    """L1: PCA shifts of training runs by group, SFT over RL; without non-reasoning of the other two alone."""
+    found = {
         "sft_over_rl_shift_math": partial(ratio_by_seed, sft["math"], rl["math"]),
         "sft_over_rl_shift_other": partial(ratio_by_seed, sft["other"], rl["other"]),
-        "sft_over_rl_shift_non": partial(ratio_by_seed, sft["non"], rl["non"]),
     }
+    if "non" in sft:
+        found |= {"sft_over_rl_shift_non": partial(ratio_by_seed, sft["non"], rl["non"])}
+    return found
 
 
 def shift_on_non(sft: dict[str, BySeed]) -> dict[str, Estimate]:
     """L5: PCA shifts of SFT's training runs by group, non-reasoning over each of the others; the least counts."""
-    ratios = [partial(ratio_by_seed, sft["non"], sft[group]) for group in ("math", "other")]
-    return {"sft_shift_non_over_rest": partial(least, ratios)}
+    return {
+        "sft_shift_non_over_rest": partial(least_ratio, [sft["non"].log() - sft[g].log() for g in ("math", "other")])
+    }
 
 
 def _shift_ratio(sft: Array, rl: Array) -> dict[str, Estimate]:
@@ -102,37 +105,48 @@ def _largest_shifts(by_group: pd.DataFrame, by_benchmark: pd.DataFrame) -> dict[
     }
 
 
-def _shift_with_transfer(shift: pd.DataFrame, gain: pd.DataFrame, index: pd.DataFrame, within: pd.Series) -> dict:
-    """L6: correlation of log10 PCA shift with transfer, over all models and within training methods.
+def shift_with_gain(shift: pd.DataFrame, gain: pd.DataFrame, within: pd.Series) -> dict[str, Estimate]:
+    """L6: correlation of log10 PCA shift with gain, over all models and within training methods.
 
     Args:
-        shift, gain, index: one row a model, columns `other, non`: log10 shifts, gains in percentage points, indices in
-            percent.
+        shift, gain: one row a model, columns `other` and perhaps `non`: log10 shifts, gains in percentage points.
         within: the method of each model, whose means are taken out of shift and gain.
     """
     near, rise = (table - table.groupby(within).transform("mean") for table in (shift, gain))
     given = within.nunique() - 1
-    return {
+    found = {
         "shift_with_gain_other": partial(correlation_interval, shift["other"], gain["other"]),
-        "shift_with_gain_non": partial(correlation_interval, shift["non"], gain["non"]),
         "shift_with_gain_other_within": partial(correlation_interval, near["other"], rise["other"], given),
-        "shift_with_gain_non_within": partial(correlation_interval, near["non"], rise["non"], given),
+    }
+    if "non" in shift:
+        found |= {
+            "shift_with_gain_non": partial(correlation_interval, shift["non"], gain["non"]),
+            "shift_with_gain_non_within": partial(correlation_interval, near["non"], rise["non"], given),
+        }
+    return found
+
+
+def _shift_with_index(shift: pd.DataFrame, index: pd.DataFrame) -> dict[str, Estimate]:
+    """L6: correlation of log10 PCA shift with the index in percent; one row a model, columns `other, non`."""
+    return {
         "shift_with_ti_other": partial(correlation_interval, shift["other"], index["other"]),
         "shift_with_ti_non": partial(correlation_interval, shift["non"], index["non"]),
     }
 
 
-def _thinking_traces(without: Array, with_traces: Array) -> dict[str, Estimate]:
-    """L7: PCA shifts of SFT without thinking traces over SFT with them, `(benchmarks,)`."""
-    return {"no_think_over_think_shift": partial(geometric_interval, without / with_traces)}
+def thinking_traces(ratio: Estimate) -> dict[str, Estimate]:
+    """L7: PCA shift of SFT without thinking traces over that of SFT with them."""
+    return {"no_think_over_think_shift": ratio}
 
 
-def _scatter(sft: Array, rl: Array) -> dict[str, Estimate]:
-    """L8: the spread of PCA shifts over benchmarks, `(benchmarks,)`: as printed, and relative to their size."""
-    return {
-        "sft_over_rl_shift_spread": partial(spread_ratio_interval, sft, rl),
-        "sft_over_rl_log_shift_spread": partial(spread_ratio_interval, np.log(sft), np.log(rl)),
-    }
+def scatter(ratio: Estimate, relative: Estimate) -> dict[str, Estimate]:
+    """L8: the spread of PCA shifts over benchmarks, SFT over RL: as they are, and of their logarithms."""
+    return {"sft_over_rl_shift_spread": ratio, "sft_over_rl_log_shift_spread": relative}
+
+
+def functional_change(other: Estimate, non: Estimate) -> dict[str, Estimate]:
+    """L9: of losses in a group, what the PCA shift explains less what the best measure of the weights does, points."""
+    return {"shift_less_weights_other": other, "shift_less_weights_non": non}
 
 
 def _second_pair_shift(sft: Array, rl: Array) -> dict[str, Estimate]:
@@ -204,10 +218,11 @@ def _controlled_study() -> list[Evidence]:
     found = []
     for model in SFT_14B:
         sft, rl = values.loc[model].to_numpy(), values.loc[RL_14B].to_numpy()
-        found += from_table(f"Figure 3, {kind(model)}", _shift_ratio(sft, rl) | _scatter(sft, rl))
+        spreads = [partial(spread_ratio_interval, *both) for both in ((sft, rl), (np.log(sft), np.log(rl)))]
+        found += from_table(f"Figure 3, {kind(model)}", _shift_ratio(sft, rl) | scatter(*spreads))
     table_2 = reported.table("pca_shift_reported").query("table == 'Table 2'").set_index("model")[GROUPS]
     found += from_table("Table 2", _smallest_shifts(table_2.loc[SFT_14B], table_2.loc[RL_14B]))
-    traces = _thinking_traces(values.loc[_NO_THINK_14B], values.loc[_THINK_14B])
+    traces = thinking_traces(partial(geometric_interval, values.loc[_NO_THINK_14B] / values.loc[_THINK_14B]))
     pair = _second_pair_shift(values.loc[_SFT_7B], values.loc[_RL_7B])
     return [*found, *from_table("Figure 3", traces), *from_table("Figure 7", pair)]
 
@@ -241,7 +256,7 @@ def _transfer() -> list[Evidence]:
     shift, gain, index = (table.pivot(columns="group", values=name) for name in ("log_shift", "gain", "index"))
     method = reported.tuned().set_index("model")["method"].reindex(shift.index)
     where = f"Tables 6 and 9 to 11, {len(shift)} models"
-    return from_table(where, _shift_with_transfer(shift, gain, index, method))
+    return from_table(where, shift_with_gain(shift, gain, method) | _shift_with_index(shift, index))
 
 
 def _sizes() -> list[Evidence]:

@@ -1,37 +1,23 @@
-"""The miniature layer: what our own models from scratch say about the paper's claims."""
+"""S1 to S9 in miniature: what our own models from scratch say of RL against SFT, from the record of the study."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from mathtransfer import GROUPS
 from mathtransfer.claims import controlled_study, transfer
-from mathtransfer.claims import latent_drift as latent
-from mathtransfer.claims import token_drift as tokens
 from mathtransfer.claims.by_base import ByBase, Scores
 from mathtransfer.claims.controlled_study import Tuned
-from mathtransfer.claims.intervals import (
-    Array,
-    BySeed,
-    Estimate,
-    Interval,
-    by_seed_interval,
-    quotient_interval,
-    ratio_by_seed,
-)
+from mathtransfer.claims.intervals import Array, Estimate, Interval, quotient_interval
 from mathtransfer.claims.ledger import Evidence, from_table
 from mathtransfer.claims.transfer import OUTSIDE
 
 SETTINGS = _SFT, _RL = "off-policy SFT, foreign style", "on-policy RL"
 _SFT_MODELS = [_SFT, "off-policy SFT, own style"]
 _ByName = dict[str, Array]  # a statistic or a group -> what each benchmark adds to it, (..., benchmarks)
-
-
-# --- S1 to S9: the controlled study
 
 
 def study(scores: Scores, kind: str) -> list[Evidence]:
@@ -146,78 +132,3 @@ def _first(own: Array, other: Array) -> Array:
 
 def _mean(values: Array) -> Array:
     return values.mean(-1)
-
-
-# --- L1, L5, T1 to T4: drift
-
-
-def over_seeds(shifts: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """A measure of drift by setting and benchmark: `setting, benchmark, value, low, high`.
-
-    Args:
-        shifts: tidy, from the runs of `latent_drift` or `token_drift`.
-    """
-    rows = [
-        (setting, benchmark, *by_seed_interval(quantity))
-        for setting, measured in zip(SETTINGS, _by(shifts, metric, "benchmark"), strict=True)
-        for benchmark, quantity in measured.items()
-    ]
-    return pd.DataFrame(rows, columns=["setting", "benchmark", "value", "low", "high"])
-
-
-def latent_drift(shifts: pd.DataFrame, where: str, metric: str = "centroid_distance") -> list[Evidence]:
-    """L1 and L5 with intervals over training seeds and evaluation questions.
-
-    Args:
-        shifts: tidy, from the runs of `latent_drift`.
-        where: what the shifts are from.
-        metric: the measure of a shift; by default d of Section 3.2.
-    """
-    sft, rl = _by(shifts, metric, "group")
-    return from_table(where, latent.shifts(sft, rl) | latent.shift_on_non(sft))
-
-
-def token_drift(shifts: pd.DataFrame, where: str) -> list[Evidence]:
-    """T1 to T5 with intervals over training seeds and evaluation questions.
-
-    Args:
-        shifts: tidy, from the runs of `token_drift`.
-        where: what the shifts are from.
-    """
-    sft_ranks, rl_ranks = _overall(shifts, "rank_shift")
-    evenness = shifts[(shifts["metric"] == "shift_evenness") & (shifts["n"] > 1)]
-    in_runs = evenness.groupby("benchmark")["value"].transform("count")
-    runs = shifts.groupby(["setting", "seed"]).ngroups
-    evenness = evenness[in_runs == runs]  # benchmarks whose responses are long enough in every run
-    by_group, _ = _by(shifts, "kl", "group")
-    found = (
-        tokens.least_kl_ratio(*_by(shifts, "kl", "benchmark"))
-        | tokens.kl_on_non([partial(ratio_by_seed, by_group["non"], by_group[other]) for other in ("math", "other")])
-        | tokens.rank_shift_ratio(partial(ratio_by_seed, rl_ranks, sft_ranks))
-        | tokens.shifted_share_ratio(*_overall(shifts, "shifted"))
-    )
-    if len(evenness):
-        found |= tokens.shift_evenness(*_overall(evenness, "shift_evenness"))
-    return from_table(where, found)
-
-
-def _by(shifts: pd.DataFrame, metric: str, column: str) -> list[dict[str, BySeed]]:
-    """A measure of SFT's and of RL's runs, by group or benchmark."""
-    mean, variance = (part.unstack() for part in _mean_and_variance(shifts, metric, column))
-    return [
-        {key: BySeed(mean.loc[setting, key].to_numpy(), variance.loc[setting, key].to_numpy()) for key in mean}
-        for setting in SETTINGS
-    ]
-
-
-def _overall(shifts: pd.DataFrame, metric: str) -> list[BySeed]:
-    """A measure of SFT's and of RL's runs, the mean over all benchmarks."""
-    mean, variance = _mean_and_variance(shifts, metric)
-    return [BySeed(mean.loc[setting].to_numpy(), variance.loc[setting].to_numpy()) for setting in SETTINGS]
-
-
-def _mean_and_variance(shifts: pd.DataFrame, metric: str, *columns: str) -> tuple[pd.Series, pd.Series]:
-    """The mean over benchmarks in every run, and its variance: each benchmark has questions of its own."""
-    of_benchmarks = shifts["group"].isin(GROUPS)  # and not of the weights or on training prompts
-    runs = shifts[of_benchmarks & (shifts["metric"] == metric)].groupby(["setting", "seed", *columns])
-    return runs["value"].mean(), runs["stderr"].agg(lambda errors: (errors**2).sum(skipna=False) / len(errors) ** 2)

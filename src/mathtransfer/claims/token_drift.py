@@ -16,6 +16,7 @@ from mathtransfer.claims.intervals import (
     exact,
     geometric_interval,
     least,
+    least_ratio,
     mean_ratio_interval,
     ratio_by_seed,
     without_interval,
@@ -28,7 +29,7 @@ from mathtransfer.paper import reported
 
 def least_kl_ratio(sft: dict[str, BySeed], rl: dict[str, BySeed]) -> dict[str, Estimate]:
     """T1: benchmark -> KL divergence from the base in nats a token; SFT over RL where that is least."""
-    return {"sft_over_rl_kl_least": partial(least, [partial(ratio_by_seed, sft[name], rl[name]) for name in sft])}
+    return {"sft_over_rl_kl_least": partial(least_ratio, [sft[name].log() - rl[name].log() for name in sft])}
 
 
 def kl_ratio(sft: Array, rl: Array) -> dict[str, Estimate]:
@@ -65,9 +66,9 @@ def shift_evenness(sft: BySeed, rl: BySeed) -> dict[str, Estimate]:
     }
 
 
-def kl_on_non(over_others: list[Estimate]) -> dict[str, Estimate]:
+def kl_on_non(least_over_others: Estimate) -> dict[str, Estimate]:
     """T5: KL divergence of SFT on non-reasoning over that on each other group; the least counts."""
-    return {"sft_kl_non_over_rest": partial(least, over_others)}
+    return {"sft_kl_non_over_rest": least_over_others}
 
 
 def reasoning_markers_share(difference: Estimate) -> dict[str, Estimate]:
@@ -109,7 +110,7 @@ def published() -> list[Evidence]:
         found += from_table(f"Figure 17, {kind(model)}", rank_shift_ratio(ratio))
         own = {name: part.to_numpy() for name, part in kl[model].groupby(group)}
         over = [partial(mean_ratio_interval, own["non"], own[other]) for other in ("math", "other")]
-        found += from_table(f"Figure 4, {kind(model)}", kl_on_non(over))
+        found += from_table(f"Figure 4, {kind(model)}", kl_on_non(partial(least, over)))
     pair = ranks[["UniReason-Qwen2.5-7B (RL)", "UniReason-Qwen2.5-7B (SFT)"]].dropna()
     found += from_table("Figure 19", _second_pair(pair.iloc[:, 0], pair.iloc[:, 1]))
     return found + from_table("Table 8, two queries", _shifted_tokens_ratio(shifted["SFT"], shifted["RL"]))

@@ -5,6 +5,7 @@ record_note.py   which record a chapter shows, in words
 charts.py        charts of training runs and their settings; the script that draws charts offline
 model_charts.py  charts of real models
 format_charts.py charts of formats, and of what a change of format explains
+drift_charts.py  charts of drift, and of what it predicts
 study_charts.py  charts of the recorded study: effects with their intervals
 frontier_charts.py  charts of what a gain costs, and of power
 explorer.py      every choice behind the index as a control
