@@ -57,29 +57,6 @@ def dots(
     return alt.layer(*layers).properties(width=WIDTH - 160, height=height, title=title, description=description)
 
 
-def gains(table: pd.DataFrame, title: str, description: str) -> alt.LayerChart:
-    """A dot for each training run and group: the gain over the base.
-
-    Args:
-        table: `setting`, `seed`, `group` and `gain` (percentage points).
-    """
-    named = table.replace({"group": GROUP_TITLES})
-    colours = setting_colours(list(table["setting"]))
-    points = (
-        alt.Chart(named)
-        .mark_circle(size=110, opacity=0.8)
-        .encode(
-            x=alt.X("gain:Q", title="gain over the base (percentage points)"),
-            y=alt.Y("group:N", sort=list(GROUP_TITLES.values()), title=None, axis=alt.Axis(labelLimit=200)),
-            yOffset=alt.YOffset("setting:N", sort=list(colours)),
-            color=fixed_colours("setting", colours),
-            tooltip=["setting", "seed", "group", *numbers(["gain"], "+.1f")],
-        )
-    )
-    size = {"width": WIDTH - 160, "height": alt.Step(26)}
-    return (zero_rule(named) + points).properties(**size, title=title, description=description)
-
-
 def training_curves(logs: pd.DataFrame, title: str, description: str) -> alt.VConcatChart:
     """Reward, response length, entropy and gradient norm at every step, a line a training run.
 
