@@ -33,6 +33,10 @@ def parts(record):
     return by_base.in_parts(record, draws=50)
 
 
+def bases_of(record: Record, kind: str) -> list[str]:
+    return sorted(set(record.runs.loc[record.runs["kind"] == kind, "base"]))
+
+
 def of_bases(record: Record, bases: list[str]) -> Record:
     runs = record.runs[record.runs["base"].isin(bases)]
     return Record(*(table[table["run"].isin(runs["run"])] for table in vars(record).values()))
@@ -68,7 +72,7 @@ def gains(record: Record, part: str) -> dict[tuple[str, str, str], float]:
 @pytest.mark.parametrize("part", ["elicitable bases, natural", "settled bases, equal format"])
 def test_values_are_those_of_loops_over_the_record(record, rows, part):
     kind = part.partition(" ")[0]
-    bases = [f"{kind}-{i}" for i in range(3)]
+    bases = bases_of(record, kind)
     by = gains(record, part)
 
     def mean(setting, names, of=bases):
@@ -96,7 +100,7 @@ def test_values_are_those_of_loops_over_the_record(record, rows, part):
 def test_domain_indices_are_those_of_the_index_on_each_base(record, rows):
     """Every model's index from `transfer.transferability`, with the pool of all models tuned on its base."""
     found = []
-    for base in ("settled-0", "settled-1", "settled-2"):
+    for base in bases_of(record, "settled"):
         runs = record.runs[(record.runs["base"] == base) & (record.runs["changes"] == "")]
         own = record.scores[record.scores["run"].isin(runs["run"])].rename(columns={"run": "model"})
         index = transfer.transferability(own.drop(columns="stderr"), dict.fromkeys(set(own["model"]) - {base}, base))
@@ -153,7 +157,7 @@ def test_gains_are_means_over_bases(record, parts):
     kind, scores = parts["elicitable bases, natural"]
     table = miniature.gains(scores, kind).set_index(["setting", "group"])["value"]
     by = gains(record, "natural")
-    own = [by[f"elicitable-{i}", OWN, name] for i in range(3) for name in ("tracing", "science")]
+    own = [by[base, OWN, name] for base in bases_of(record, "elicitable") for name in ("tracing", "science")]
     assert table[OWN, "near"] == pytest.approx(np.mean(own))
     assert table[OWN, "other"] == pytest.approx((table[OWN, "near"] + table[OWN, "far"]) / 2)
 
