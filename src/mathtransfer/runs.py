@@ -295,13 +295,13 @@ def _gpu_name() -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
-def finished(folder: str | Path, pattern: str = "**") -> list[Path]:
-    """The folders of all finished runs below a folder, or of those that match a pattern, sorted.
+def finished(folder: str | Path) -> list[Path]:
+    """The folders of all finished runs below a folder, sorted.
 
     Left out are the copies that `run_folder` keeps while it works, and folders with another program's manifest. A
     folder that does not exist has no runs.
     """
-    found = sorted(path.parent for path in Path(folder).glob(f"{pattern}/{_MANIFEST}") if _read_mark(path))
+    found = sorted(path.parent for path in Path(folder).rglob(_MANIFEST) if _read_mark(path))
     return [run for run in found if run.suffix not in (_PARTIAL, _REPLACED)]
 
 
@@ -364,18 +364,3 @@ def tidy(rows: list[dict] | pd.DataFrame) -> pd.DataFrame:
     if set(table.columns) != set(TIDY):
         raise ValueError(f"a tidy table has the columns {', '.join(TIDY)}; found {', '.join(table.columns)}")
     return table[TIDY]
-
-
-def read_tables(root: str | Path, pattern: str, name: str) -> pd.DataFrame:
-    """One CSV table of every finished run below `root` whose folder matches `pattern`, stacked, in the runs' order.
-
-    Raises:
-        FileNotFoundError: no finished run matches.
-        ValueError: the runs come from different bases.
-    """
-    folders = finished(root, pattern)
-    if not folders:
-        raise FileNotFoundError(f"no finished run {pattern!r} in {root}: run `make book` first")
-    for folder in folders:
-        check_base(folder, read_manifest(folders[0])["base_fingerprint"])
-    return pd.concat([pd.read_csv(folder / name) for folder in folders], ignore_index=True)

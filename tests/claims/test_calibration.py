@@ -51,11 +51,13 @@ def miniature():
     ]
     pool = [rng.normal(0, 1, seeds) for seeds in (5, 2, 2)]
     each = [partial(intervals.pooled_seed_interval, pool, i, 0.2) for i in range(3)]
+    lead = partial(intervals.least, [partial(intervals.two_part_interval, 0.0, 4.0, 10, 0.0)] * 3)
     found = (
         dict(scores)
         | controlled_study.every_base(each, each)
         | latent_drift.shifts(sft, rl)
         | latent_drift.shift_on_non(sft)
+        | latent_drift.functional_change(lead, lead)
         | token_drift.least_kl_ratio(sft_kl, rl_kl)
         | token_drift.rank_shift_ratio(partial(intervals.ratio_by_seed, quantity(0.5), quantity(1.0)))
         | token_drift.shifted_share_ratio(quantity(5.0), quantity(4.0))
@@ -140,7 +142,14 @@ def test_a_redrawn_estimate_has_the_size_and_spread_of_its_data():
     assert np.std(fresh) == pytest.approx(values.std(ddof=1), rel=0.03)
     assert calibration._redraw(partial(intervals.exact, 3), 1.0, rng) is None
     several = [partial(intervals.normal_interval, 0.0, 1.0), partial(intervals.boundless, 2.0)]
-    assert calibration._redraw(partial(intervals.least, several), 1.0, rng) is None
+    one_base = BySeed(np.array([2.0]), np.array([0.1]))
+    several = [
+        partial(intervals.least, several),
+        partial(intervals.by_seed_interval, one_base),
+        partial(intervals.ratio_by_seed, one_base, one_base),
+        partial(intervals.least_ratio, [one_base, one_base]),
+    ]
+    assert [calibration._redraw(estimate, 1.0, rng) for estimate in several] == [None] * 4
     with pytest.raises(TypeError, match="add it to calibration"):
         calibration._redraw(partial(np.mean, values), 1.0, rng)
 

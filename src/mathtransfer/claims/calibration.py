@@ -175,18 +175,19 @@ def _pooled_seeds(
     return [rng.normal(truth, spread, len(values)) + asked for values in pool], which, variance
 
 
-def _quantity(quantity: BySeed, truth: float, rng: np.random.Generator) -> tuple[BySeed]:
+def _quantity(quantity: BySeed, truth: float, rng: np.random.Generator) -> tuple[BySeed] | None:
+    if len(quantity.values) == 1:  # shows no spread
+        return None
     values, _ = _seeds(quantity.values, float(quantity.variance.mean()), truth, rng)
     return (BySeed(values, quantity.variance),)
 
 
-def _ratio(a: BySeed, b: BySeed, truth: float, rng: np.random.Generator) -> tuple[BySeed, BySeed]:
-    def drawn(quantity: BySeed, centre: float) -> BySeed:
-        logs = _quantity(quantity.log(), centre, rng)[0]
-        values = np.exp(logs.values)
-        return BySeed(values, logs.variance * values**2)
-
-    return drawn(a, np.log(truth)), drawn(b, 0.0)
+def _ratio(a: BySeed, b: BySeed, truth: float, rng: np.random.Generator) -> tuple[BySeed, ...] | None:
+    drawn = _ratios([a.log(), b.log()], 1.0, rng)
+    if not drawn:
+        return None
+    values = [np.exp(logs.values) * centre for logs, centre in zip(drawn[0], (truth, 1.0), strict=True)]
+    return tuple(BySeed(own, logs.variance * own**2) for own, logs in zip(values, drawn[0], strict=True))
 
 
 def _two_groups(a: Array, b: Array, truth: float, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -231,8 +232,9 @@ def _all_of(estimates: list[Estimate], truth: float, rng: np.random.Generator) -
     return None if None in drawn else (drawn,)
 
 
-def _ratios(logs: list[BySeed], truth: float, rng: np.random.Generator) -> tuple[list[BySeed]]:
-    return ([_quantity(own, np.log(truth), rng)[0] for own in logs],)
+def _ratios(logs: list[BySeed], truth: float, rng: np.random.Generator) -> tuple[list[BySeed]] | None:
+    drawn = [_quantity(own, np.log(truth), rng) for own in logs]
+    return None if None in drawn else ([own for (own,) in drawn],)
 
 
 _REDRAWS: dict[Callable, Callable] = {
