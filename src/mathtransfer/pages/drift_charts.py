@@ -33,10 +33,11 @@ def by_setting(table: pd.DataFrame, axis: str, title: str | list[str], descripti
     """A measure of drift of every setting with its interval: a panel a group and kind of base, on a logarithmic scale.
 
     Args:
-        table: `kind, answers, setting, group, value, low, high`, positive values; natural answers have the full colour
-            of the setting, those at equal format a lighter one.
+        table: `kind, answers, setting, group, value, low, high`; natural answers have the full colour of the setting,
+            those at equal format a lighter one. Values of zero are left out.
         axis: the axis title, with its unit.
     """
+    table = table[table["value"] > 0]  # a token may never have changed its rank
     colours, values = setting_colours(list(table["setting"])), table["value"]
     ends = [values.min() / 2, values.max() * 2]
     shown = table.assign(start=table["low"].clip(*ends), end=table["high"].clip(*ends))
