@@ -218,7 +218,7 @@ def test_changing_a_file_runs_what_depends_on_it(repository, files, runs_again, 
 def test_an_unknown_tier_is_refused():
     done = run(["snakemake", "--cores", "1", "--config", "tier=medium", "--nolock", "--dry-run"])
     assert done.returncode != 0
-    assert "unknown tier 'medium': expected one of mini, pilot, smoke, study" in done.stderr + done.stdout
+    assert "unknown tier 'medium': expected one of gpu, mini, pilot, smoke, study" in done.stderr + done.stdout
 
 
 def test_a_survey_in_a_fresh_clone(tmp_path):
@@ -282,7 +282,8 @@ def test_two_runs_of_one_seed_give_the_same_tables(studied, tmp_path):
         "evaluation": study / "evaluate" / name,
         "tier": "smoke",
     }
-    for kind, own in {"latent_drift": {"n": 8}, "token_drift": {"n": 3, "seed": 0}}.items():
+    sizes = grid.read_tier("smoke", studied).sizes
+    for kind, own in {"latent_drift": sizes["latent_drift"], "token_drift": sizes["token_drift"] | {"seed": 0}}.items():
         command = papermill(f"runs/{kind}", tmp_path / f"{kind}.ipynb", out=tmp_path / kind, **common, **own)
         done = run(command, studied)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -71,8 +71,8 @@ def read_record(folder: str | Path) -> Record:
 
 
 def recorded(tier: Tier) -> set[str]:
-    """The runs of a tier that its record has, as they are asked for now; none if there is no record."""
-    if not Path(tier.record, FILES[0]).is_file():
+    """The runs of a tier that its record has, as they are asked for now; none if there is no record, or not all of it."""
+    if not all(Path(tier.record, name).is_file() for name in FILES):
         return set()
     found = read_record(tier.record).runs.set_index("run")["asked"]
     return {name for name in tier.runs["evaluate"] if found.get(name) == _asked(tier, name)}
