@@ -71,7 +71,7 @@ def read_record(folder: str | Path) -> Record:
 
 
 def recorded(tier: Tier) -> set[str]:
-    """The runs of a tier that its record has, as they are asked for now; none if there is no record or a part is gone."""
+    """The runs of a tier that its record has, as they are asked for now; none if it is not whole or not there."""
     if not all(Path(tier.record, name).is_file() for name in FILES):
         return set()
     found = read_record(tier.record).runs.set_index("run")["asked"]
