@@ -11,7 +11,7 @@ from mathtransfer.miniature.families import FAMILIES, Problem, problems
 
 # How often a document of a reasoning family is answered at once, with a careful chain of thought, with a slip in it, or
 # in the style of the foreign teacher: the same in mathematics and in other reasoning, so that no style belongs to a
-# group. An elicitable base mostly answers at once although steps would be better: this is what reinforcement learning
+# group. An elicitable base mostly answers at once although steps can be better: this is what reinforcement learning
 # can find, and it is built in. A settled base already works in steps: no better format is left to find.
 STYLES = {
     "elicitable": {"direct": 0.55, "steps": 0.39, "sloppy": 0.04, "thinking": 0.02},
