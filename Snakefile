@@ -232,8 +232,13 @@ RUN_RULES = {
 }
 
 
+def for_papermill(values):
+    """Parameters as papermill reads them: in YAML, where JSON's 3e-05 would be a text."""
+    return yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=float("inf")).strip()
+
+
 def values_of(kind, root, values):
-    return lambda wildcards: json.dumps({**values(wildcards.run), "out": f"{root}/runs/{kind}/{wildcards.run}"})
+    return lambda wildcards: for_papermill({**values(wildcards.run), "out": f"{root}/runs/{kind}/{wildcards.run}"})
 
 
 # A few cells start with what takes longest, training, so that all cores end together. Of many, a cell that is trained is
@@ -394,7 +399,7 @@ for chapter, (needs, makes, own) in CHAPTERS.items():
             tables=makes,
         params:
             touched=touched(f"chapters/{chapter}"),
-            values=json.dumps({"study": ROOT, **own}),
+            values=for_papermill({"study": ROOT, **own}),
         log:
             f"{ROOT}/logs/{chapter}.log",
         benchmark:

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import MAKE_BOOK, MAKE_STUDY, copy_repository, kill_once, papermill, run
+from papermill.iorw import NoDatesSafeLoader
 from safetensors import safe_open
 
 from mathtransfer import runs
@@ -213,6 +214,18 @@ def test_changing_a_file_runs_what_depends_on_it(repository, files, runs_again, 
         path.write_text(text)  # Snakemake compares by content what is as small as this
     assert runs_again <= jobs
     assert not does_not & jobs
+
+
+def test_papermill_reads_the_protocols_values(tmp_path):
+    """Also a rate that Python writes without a point, which YAML would take for a text."""
+    repository = copy_repository(tmp_path / "copy")
+    name, cell = next((n, c) for n, c in grid.read_tier("pilot").cells.items() if c.parameters["learning_rate"] == 3e-5)
+    target = f"_build/pilot/runs/train/{name}/manifest.json"
+    command = ["snakemake", "--nolock", "--dry-run", "--printshellcmds", "--config", "tier=pilot", "--", target]
+    done = run(command, repository)
+    said = re.search(r"\.ipynb -y '(\{.*?\})' 2>", done.stdout + done.stderr)
+    given = yaml.load(said[1], NoDatesSafeLoader)
+    assert cell.parameters.items() <= given.items()  # its teacher is a style, which has the same name in both
 
 
 def test_an_unknown_tier_is_refused():

@@ -79,6 +79,43 @@ def test_explained_is_what_settings_left_out_say(cells):
     assert not forgetting.ranking(cells[cells["setting"].isin(["on-policy RL", "on-policy SFT", "off-policy RL"])]).size
 
 
+def test_a_setting_is_given_another_ones_drifts(cells):
+    own = cells.query("kind == 'settled' and group == 'other'").reset_index(drop=True)
+    givers = forgetting._givers(own)
+    for row, cell in own.iterrows():
+        for column, setting in enumerate(own["setting"].unique()):
+            giver = own.loc[givers[row, column]]
+            assert (giver["base"], giver["setting"]) == (cell["base"], setting)
+            there = (own["base"] == cell["base"]) & (own["setting"] == setting)
+            assert giver["changes"] == (cell["changes"] if cell["changes"] in set(own[there]["changes"]) else "")
+    lacking = own[(own["setting"] != "on-policy RL") | (own["base"] != "settled-1")]
+    assert (forgetting._givers(lacking) == -1).sum() == (lacking["base"] == "settled-1").sum()
+
+
+def test_shuffled_drifts_explain_little(cells):
+    own = cells.query("kind == 'settled' and group == 'other'")
+    names = list(forgetting._PREDICTORS)
+    explained = forgetting._explained_by_each(own, own[names].to_numpy(dtype=float))
+    assert explained == pytest.approx([by_sklearn(own, [name]) for name in names])
+    found = forgetting.chance(own, shuffles=40).set_index("predictor")
+    best = found.loc[forgetting.BEST, ["value", "low", "high"]]
+    assert (best >= found.drop(forgetting.BEST)[["value", "low", "high"]].max()).all()
+    assert best["value"] < explained.max()
+
+
+def test_chance_is_passed_where_much_is_to_be_found_and_seldom_where_nothing_is():
+    rng, name = np.random.default_rng(2), "KL(base || tuned), per token"
+
+    def passed(slope):
+        own = simulated(rng, slope).assign(changes="")
+        own = own.assign(**{other: own[name] for other in forgetting._PREDICTORS})
+        chance = forgetting.chance(own, shuffles=40).set_index("predictor").loc[name, "high"]
+        return by_sklearn(own, [name]) > chance
+
+    assert np.mean([passed(0.0) for _ in range(30)]) <= 0.1
+    assert np.mean([passed(4.0) for _ in range(6)]) >= 0.8
+
+
 def test_the_step_of_on_policy_settings(cells):
     name = "KL(tuned || base), per response"
     own = cells.query("kind == 'settled' and group == 'other'")

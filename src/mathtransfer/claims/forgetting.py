@@ -51,7 +51,9 @@ _WEIGHTS = {
     "weights unchanged in bfloat16": ("weights", "unchanged_bfloat16"),
 }
 _PREDICTORS = _KL | _STATES_AND_RANKS | _WEIGHTS
+BEST = "the best, if drifts are shuffled"
 _LEAST = 1e-6  # stands for a drift of nothing, or less by a chance of the estimate, which has no logarithm
+_NOTHING = 1e-20  # a sum of squares that is rounding
 _FEWEST = 4  # settings from which anything can be predicted of others
 _Statistic = Callable[[NDArray[np.bool_]], float]  # of the cells that are kept, `(cells,)`
 
@@ -97,6 +99,65 @@ def ranking(table: pd.DataFrame) -> pd.DataFrame:
             value, low, high = _jackknife(own, _log_unexplained(own, name))()
             rows.append((*key, name, *(100 * (1 - np.exp(end)) for end in (value, high, low))))
     return pd.DataFrame(rows, columns=["kind", "group", "predictor", "value", "low", "high"])
+
+
+def chance(table: pd.DataFrame, shuffles: int = 200, seed: int = 0) -> pd.DataFrame:
+    """How much of the losses is explained by drifts that were dealt out to the settings at random.
+
+    A setting is given the drifts of another one, on every base and for every change the same one's; where that one has
+    no such change, those of its unchanged cell. Losses keep their places.
+
+    Args:
+        table: as in `ranking`.
+
+    Returns:
+        `kind, group, predictor, value, low, high`: median and middle 95% of R² in percent, of each predictor and, under
+        `BEST`, of the one that is best in a shuffle.
+    """
+    rng, names, rows = np.random.default_rng(seed), list(_PREDICTORS), []
+    for key, own in _enough(table):
+        givers, drifts, found = _givers(own), own[names].to_numpy(dtype=float), []
+        for _ in range(shuffles):
+            giver = givers[np.arange(len(own)), rng.permutation(givers.shape[1])[pd.factorize(own["setting"])[0]]]
+            found.append(_explained_by_each(own[giver >= 0], drifts[giver[giver >= 0]]))
+        values = np.column_stack([found, np.max(found, axis=1)])
+        rows += [
+            (*key, *row) for row in zip([*names, BEST], *np.quantile(values, [0.5, 0.025, 0.975], axis=0), strict=True)
+        ]
+    return pd.DataFrame(rows, columns=["kind", "group", "predictor", "value", "low", "high"])
+
+
+def _givers(own: pd.DataFrame) -> NDArray[np.int_]:
+    """The row of the cell that stands for each cell in each setting, `(cells, settings)`; -1 if there is none.
+
+    It is on the same base and has the same changes, or else none.
+    """
+    at = {cell: row for row, cell in enumerate(own[["base", "setting", "changes"]].itertuples(index=False, name=None))}
+    unchanged = {cell[:2]: row for cell, row in at.items() if not cell[2]}
+    return np.array(
+        [
+            [
+                at.get((base, setting, changes), unchanged.get((base, setting), -1))
+                for setting in own["setting"].unique()
+            ]
+            for base, changes in own[["base", "changes"]].itertuples(index=False, name=None)
+        ]
+    )
+
+
+def _explained_by_each(own: pd.DataFrame, drifts: Array) -> Array:
+    """R² in percent of each column of drifts, `(cells, predictors)`, by itself: 100 (1 - `_unexplained`)."""
+    levels, columns = _levels(own), np.column_stack([own["loss"], drifts])
+    left, before = np.zeros(drifts.shape[1]), 0.0
+    for setting in own["setting"].unique():
+        out = (own["setting"] == setting).to_numpy()
+        of_bases = _fit(levels[~out], columns[~out])
+        rest, away = (columns[rows] - levels[rows] @ of_bases for rows in (~out, out))
+        spread = (rest[:, 1:] ** 2).sum(0)
+        slopes = rest[:, 0] @ rest[:, 1:] / np.where(spread > _NOTHING, spread, np.inf)
+        left += ((away[:, :1] - slopes * away[:, 1:]) ** 2).sum(0)
+        before += (away[:, 0] ** 2).sum()
+    return 100 * (1 - left / before)
 
 
 def beyond_kl(table: pd.DataFrame) -> pd.DataFrame:
@@ -197,10 +258,15 @@ def _last_slope(own: pd.DataFrame, names: list[str]) -> _Statistic:
 
 def _designs(own: pd.DataFrame, names: list[str]) -> tuple[Array, Array, Array]:
     """Columns for the bases' levels, the same with those of predictors, `(cells, columns)`; and the losses."""
-    levels = pd.get_dummies(own["base"]).to_numpy(dtype=float)
+    levels = _levels(own)
     return levels, np.column_stack([levels, own[names].to_numpy(dtype=float)]), own["loss"].to_numpy()
 
 
+def _levels(own: pd.DataFrame) -> Array:
+    """A column for each base's level, `(cells, bases)`."""
+    return pd.get_dummies(own["base"]).to_numpy(dtype=float)
+
+
 def _fit(design: Array, loss: Array) -> Array:
-    """Least squares, `(columns,)`; a column that says nothing gets the coefficient zero."""
+    """Least squares of a loss or of several, `(columns, ...)`; a column that says nothing gets the coefficient zero."""
     return np.linalg.lstsq(design, loss, rcond=None)[0]
