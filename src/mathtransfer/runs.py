@@ -164,7 +164,7 @@ def _measured(folder: Path, seconds: float) -> dict:
         "files": sorted({path.name for path in folder.iterdir()} - {RESUME}),
         "seconds": round(seconds, 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": _gpu_name()},
+        "hardware": {"machine": _machine(), "cores": os.cpu_count(), "gpu": _gpu_name()},
         "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in _LIBRARIES},
     }
 
@@ -287,6 +287,16 @@ def _threads() -> int:
     import torch
 
     return torch.get_num_threads()
+
+
+def _machine() -> str:
+    """The processor and the widest instructions that torch uses, on which the rounding of sums depends."""
+    import torch
+
+    described = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.*)$", described.read_text() if described.is_file() else "", re.MULTILINE)
+    parts = (platform.machine(), named[1] if named else "", torch.backends.cpu.get_cpu_capability())
+    return ", ".join(filter(None, parts))
 
 
 def _gpu_name() -> str | None:
