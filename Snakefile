@@ -435,6 +435,9 @@ rule book:
 # The ledger joins all evidence that there is; what no rule makes any more, as of a chapter that is gone, shall not enter
 # verdicts. It is moved and not deleted. Runs stay where they are: the record reads those of the tier's cells alone.
 onstart:
+    # Snakemake 9 looks every second, once more for every job that has ended, whether so many jobs start that they must be
+    # slowed down: after two hundred runs that took a quarter of a core.
+    workflow.scheduler.job_rate_limiter = None
     made = {Path(path) for _, makes, _ in CHAPTERS.values() for path in makes}
     for path in sorted(set(Path(EVIDENCE).glob("*.csv")) - made):
         aside = Path(ROOT, "set_aside", time.strftime("%Y-%m-%dT%H-%M-%S"), path.name)

@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -77,31 +78,31 @@ def sources(notebook: Path) -> list[Path]:
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     without_magics = re.sub(r"^(\s*)[%!].*$", r"\1pass", code, flags=re.MULTILINE)
     found: set[Path] = set()
-    _follow(ast.parse(without_magics), found)
+    waiting = set(_imported(without_magics))
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting |= _imported(path.read_text())
     if PACKAGE / "pages" / "templating.py" in found:
         found.update((PACKAGE / "pages" / "templates").iterdir())
     return sorted(found)
 
 
-def _follow(tree: ast.AST, found: set[Path]) -> None:
-    for node in ast.walk(tree):
+@cache  # most notebooks import most files
+def _imported(code: str) -> frozenset[Path]:
+    """The files of this package that some code names in its imports."""
+    found = set()
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             continue
-        for name in names:
-            if name.split(".")[0] == "mathtransfer":
-                _add_module(name, found)
-
-
-def _add_module(name: str, found: set[Path]) -> None:
-    place = PACKAGE.joinpath(*name.split(".")[1:])
-    for path in (place.with_suffix(".py"), place / "__init__.py"):
-        if path.is_file() and path not in found:
-            found.add(path)
-            _follow(ast.parse(path.read_text()), found)
+        for place in (PACKAGE.joinpath(*name.split(".")[1:]) for name in names if name.split(".")[0] == PACKAGE.name):
+            found.update(path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file())
+    return frozenset(found)
 
 
 def _source_hash() -> str:
