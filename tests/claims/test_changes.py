@@ -16,7 +16,7 @@ def test_verdicts_before_stand_beside_those_of_the_ledger():
     evidence = ledger.judge("published", [("rl_less_sft_math", partial(normal_interval, 4.0, 1.0), "here")])
     table = changes.changes(evidence).set_index(["claim", "layer"])
     assert table.loc[("S1", "published"), ["before", "after"]].tolist() == ["reproduced", criteria.HOLDS]
-    assert table.loc[("S1", "miniature"), ["part", "after"]].tolist() == [PARTS[0], ledger._MISSING]
+    assert table.loc[("S1", "miniature"), ["part", "after"]].tolist() == [PARTS[0], criteria.MISSING]
     assert table.index.is_unique
     assert set(table["before"]) <= {criteria.HOLDS, criteria.FAILS, "undecided"}
     assert (table[["was", "is", "why"]] != "").all(axis=None)

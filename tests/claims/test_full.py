@@ -1,17 +1,17 @@
 """Whatever was run of the paper's thirty models, and the paper beside it, on run folders made from its own numbers."""
 
-import json
 import math
 import re
 
 import nbformat
 import pandas as pd
 import pytest
+import yaml
 from conftest import ROOT, papermill, run
 
 from mathtransfer import runs
 from mathtransfer.benchmarks import grades
-from mathtransfer.claims import controlled_study, full, ledger, recomputed
+from mathtransfer.claims import controlled_study, criteria, full, ledger, recomputed
 from mathtransfer.paper import reported, survey
 
 MODELS = ROOT / "config" / "models.yaml"
@@ -172,7 +172,7 @@ def test_the_ledger_copes_with_a_chapter_without_evidence(tmp_path):
     assert ledger.record(tmp_path, "survey", {"evidence-for-s1-to-s4": ledger.judge("full", [])}).empty
     joined = ledger.read_evidence(tmp_path / "evidence")
     pd.testing.assert_frame_equal(joined, recorded)
-    assert set(ledger.verdicts(joined)["full"]) == {ledger._MISSING, ledger._NOT_APPLICABLE}
+    assert set(ledger.verdicts(joined)["full"]) == {criteria.MISSING, criteria.NOT_APPLICABLE}
 
 
 # --- the chapter
@@ -217,7 +217,7 @@ def test_make_survey_gives_the_evaluation_what_it_takes(tmp_path):
     command = ["snakemake", "survey", "--dry-run", "--forceall", "-p", "--nolock", "--config", asked]
     done = run([*command, f"settings={tmp_path / 'own.yaml'}"])
     assert done.returncode == 0, done.stderr[-2000:]
-    values = [json.loads(found) for found in re.findall(r"-y '({.*?})' 2>", done.stdout + done.stderr)]
+    values = [yaml.safe_load(found) for found in re.findall(r"-y '({.*?})' 2>", done.stdout + done.stderr)]
     assert sorted(value["label"] for value in values) == sorted(STUDY[:2])
     known = survey.read_models(MODELS)
     notebook = nbformat.read(ROOT / "notebooks" / "runs" / "evaluate.ipynb", as_version=4)

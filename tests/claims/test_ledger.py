@@ -27,17 +27,17 @@ def criterion(side, margin=1.0):
     ("side", "low", "high", "expected"),
     [
         ("above", 0.5, 2.0, criteria.HOLDS),
-        ("above", -0.5, 2.0, criteria.TOO_LITTLE),
-        ("above", -0.5, 0.5, criteria.NO_EFFECT),
+        ("above", -0.5, 2.0, criteria._TOO_LITTLE),
+        ("above", -0.5, 0.5, criteria._NO_EFFECT),
         ("above", -2.0, -0.5, criteria.FAILS),
         ("below", -2.0, -0.5, criteria.HOLDS),
         ("below", 0.5, 2.0, criteria.FAILS),
         ("within", -0.5, 0.9, criteria.HOLDS),
-        ("within", -0.5, 1.1, criteria.TOO_LITTLE),
+        ("within", -0.5, 1.1, criteria._TOO_LITTLE),
         ("within", 1.1, 3.0, criteria.FAILS),
         ("within", -3.0, -1.1, criteria.FAILS),
-        ("above", float("nan"), float("nan"), criteria.TOO_LITTLE),
-        ("above", float("-inf"), float("inf"), criteria.TOO_LITTLE),
+        ("above", float("nan"), float("nan"), criteria._TOO_LITTLE),
+        ("above", float("-inf"), float("inf"), criteria._TOO_LITTLE),
     ],
 )
 def test_verdict_of_an_interval(side, low, high, expected):
@@ -46,11 +46,11 @@ def test_verdict_of_an_interval(side, low, high, expected):
 
 def test_near_no_effect_is_about_nothing_and_not_about_the_threshold():
     third = criteria.criterion_of("rl_over_sft_rank_shift")[1]  # below a third
-    assert criteria.verdict(third, between(0.3, 0.36)) == criteria.TOO_LITTLE
+    assert criteria.verdict(third, between(0.3, 0.36)) == criteria._TOO_LITTLE
     most = criteria.criterion_of("share_failing")[1]  # above half: a share has no value that means nothing
-    assert criteria.verdict(most, between(45.0, 55.0)) == criteria.TOO_LITTLE
+    assert criteria.verdict(most, between(45.0, 55.0)) == criteria._TOO_LITTLE
     at_least = criteria.criterion_of("rl_less_sft_math")[1]  # above -3
-    assert criteria.verdict(at_least, between(-4.0, -2.0)) == criteria.TOO_LITTLE
+    assert criteria.verdict(at_least, between(-4.0, -2.0)) == criteria._TOO_LITTLE
 
 
 def test_what_cannot_fail_by_chance_is_not_counted():
@@ -64,10 +64,10 @@ def test_one_of_several_statistics_fails_by_a_wider_interval():
     """2.2 standard errors below zero: beyond the ends at 95%, not beyond those at 1 - 0.05 / 2."""
     estimate = partial(normal_interval, -2.2, 1.0)
     assert criteria.verdict(criterion("above"), estimate) == criteria.FAILS
-    assert criteria.verdict(criterion("above"), estimate, comparisons=2) == criteria.TOO_LITTLE
+    assert criteria.verdict(criterion("above"), estimate, comparisons=2) == criteria._TOO_LITTLE
     assert criteria.verdict(criterion("below"), estimate, comparisons=2) == criteria.HOLDS
     rows = ledger.judge("published", [("credit_other", estimate, "a"), ("credit_non", estimate, "b")])
-    assert set(rows["verdict"]) == {criteria.TOO_LITTLE}
+    assert set(rows["verdict"]) == {criteria._TOO_LITTLE}
     assert set(rows["criterion"]) == {"interval above 0; fails at 97.5%"}
 
 
@@ -75,9 +75,9 @@ def test_one_of_several_statistics_fails_by_a_wider_interval():
     ("verdicts", "expected"),
     [
         ([criteria.HOLDS, criteria.HOLDS], criteria.HOLDS),
-        ([criteria.HOLDS, criteria.NO_EFFECT], criteria.NO_EFFECT),
-        ([criteria.HOLDS, criteria.NO_EFFECT, criteria.TOO_LITTLE], criteria.TOO_LITTLE),
-        ([criteria.HOLDS, criteria.TOO_LITTLE, criteria.FAILS], criteria.FAILS),
+        ([criteria.HOLDS, criteria._NO_EFFECT], criteria._NO_EFFECT),
+        ([criteria.HOLDS, criteria._NO_EFFECT, criteria._TOO_LITTLE], criteria._TOO_LITTLE),
+        ([criteria.HOLDS, criteria._TOO_LITTLE, criteria.FAILS], criteria.FAILS),
     ],
 )
 def test_a_claim_needs_all_its_statistics(verdicts, expected):
@@ -133,8 +133,8 @@ def test_no_claim_vanishes_and_what_cannot_be_asked_is_told_from_what_is_missing
     assert list(verdicts.index) == list(reported.table("claims")["claim"])
     assert list(verdicts["miniature"]) == PARTS
     assert verdicts.loc["S1", ("published", "")] == criteria.FAILS
-    assert set(verdicts.loc["S1", "miniature"]) == {ledger._MISSING}
-    assert verdicts.loc["S1", ("released", "")] == ledger._NOT_APPLICABLE
+    assert set(verdicts.loc["S1", "miniature"]) == {criteria.MISSING}
+    assert verdicts.loc["S1", ("released", "")] == criteria.NOT_APPLICABLE
     needs = ledger.needs(rows).set_index("claim")["needs"]
     assert {"A7", "T6"} <= set(needs.index) and "S1" not in needs.index
     assert needs["A7"]
@@ -147,10 +147,10 @@ def test_parts_of_a_layer_are_judged_apart():
     rows = ledger.judge_parts("miniature", {PARTS[0]: several, PARTS[3]: several[:1]})
     assert list(rows["part"]) == [PARTS[0], PARTS[0], PARTS[3]]
     verdicts = ledger.verdicts(rows).droplevel("statement").loc["S3", "miniature"]
-    expected = [criteria.TOO_LITTLE, ledger._NOT_APPLICABLE, ledger._NOT_APPLICABLE, criteria.FAILS]
+    expected = [criteria._TOO_LITTLE, criteria.NOT_APPLICABLE, criteria.NOT_APPLICABLE, criteria.FAILS]
     assert list(verdicts) == expected
     shown = ledger.show(rows).data
-    assert shown.loc[0, PARTS[0]] == f"-2.20 [-4.16, -0.24]<br>{criteria.TOO_LITTLE}"
+    assert shown.loc[0, PARTS[0]] == f"-2.20 [-4.16, -0.24]<br>{criteria._TOO_LITTLE}"
     assert list(shown[PARTS[3]].notna()) == [True, False]
 
 
@@ -160,7 +160,7 @@ def test_nothing_that_happens_reproduces_s3_or_s2():
     found = [(name, none, "here") for name in ("sft_gain_non", "rl_gain_non", "rl_less_sft_non", "rl_less_sft_other")]
     rows = ledger.judge("miniature", found, PARTS[0])
     verdicts = ledger.verdicts(rows).droplevel("statement")["miniature", PARTS[0]]
-    assert verdicts["S3"] == verdicts["S2"] == criteria.NO_EFFECT
+    assert verdicts["S3"] == verdicts["S2"] == criteria._NO_EFFECT
 
 
 def test_at_least_is_not_more():

@@ -13,7 +13,8 @@ from mathtransfer.claims.intervals import LEVEL, Estimate
 from mathtransfer.paper import reported
 
 LAYERS = ("published", "released", "miniature", "full")
-VERDICTS = HOLDS, FAILS, NO_EFFECT, TOO_LITTLE = "reproduced", "not reproduced", "near no effect", "too little data"
+VERDICTS = HOLDS, FAILS, _NO_EFFECT, _TOO_LITTLE = "reproduced", "not reproduced", "near no effect", "too little data"
+NO_VERDICTS = MISSING, NOT_APPLICABLE = "no evidence yet", "not applicable"
 _SIDES = ("above", "below", "within")
 
 
@@ -142,7 +143,7 @@ def verdict(criterion: Criterion, estimate: Estimate, comparisons: int = 1) -> s
         return HOLDS
     if criterion.fails(*estimate(level=fail_level(comparisons))[1:]):
         return FAILS
-    return NO_EFFECT if criterion.is_near(low, high) else TOO_LITTLE
+    return _NO_EFFECT if criterion.is_near(low, high) else _TOO_LITTLE
 
 
 def combine(verdicts: Sequence[str]) -> str:
@@ -150,7 +151,7 @@ def combine(verdicts: Sequence[str]) -> str:
 
     Otherwise too little data, unless every statistic is either precise or holds.
     """
-    for said in (FAILS, TOO_LITTLE, NO_EFFECT):
+    for said in (FAILS, _TOO_LITTLE, _NO_EFFECT):
         if said in verdicts:
             return said
     return HOLDS

@@ -8,12 +8,20 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from mathtransfer.claims.by_base import PARTS
-from mathtransfer.claims.criteria import LAYERS, claims, combine, criterion_of, fail_level, verdict
+from mathtransfer.claims.criteria import (
+    LAYERS,
+    MISSING,
+    NOT_APPLICABLE,
+    claims,
+    combine,
+    criterion_of,
+    fail_level,
+    verdict,
+)
 from mathtransfer.claims.intervals import LEVEL, Estimate
 from mathtransfer.paper import reported
 
 Evidence = tuple[str, Estimate, str]  # a statistic's name, its estimate, and where it comes from
-_MISSING, _NOT_APPLICABLE = "no evidence yet", "not applicable"
 _IN_PARTS = {"miniature": list(PARTS)}  # layer -> its parts; any other layer has one, without a name
 _COLUMNS = ["claim", "layer", "part", "statistic", "value", "low", "high", "criterion", "verdict", "run", "cell"]
 
@@ -127,7 +135,7 @@ def verdicts(ledger: pd.DataFrame) -> pd.DataFrame:
     def cell(name: str, layer: str, part: str) -> str:
         if (name, layer, part) in said:
             return combine(said[name, layer, part])
-        return _MISSING if layer in claims()[name].layers and (name, layer) not in spoken else _NOT_APPLICABLE
+        return MISSING if layer in claims()[name].layers and (name, layer) not in spoken else NOT_APPLICABLE
 
     rows = {(name, stated[name]): [cell(name, *column) for column in columns] for name in claims()}
     table = pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(columns, names=["layer", "part"])).T

@@ -12,6 +12,7 @@ explorer.py      every choice behind the index as a control
 token_strip.py   responses, each token coloured by how far it moved
 samples.py       every sample of an evaluation
 ledger_table.py  the ledger with filters
+verdict_grid.py  all verdicts as a picture
 findings.py      the report's sentences
 report_page.py   the report's figures and page
 templating.py    fills the HTML of templates/, where the style sheets and scripts are too
