@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
 from conftest import MAKE_BOOK, MAKE_STUDY, copy_repository, kill_once, papermill, run
 from papermill.iorw import NoDatesSafeLoader
 from safetensors import safe_open
@@ -28,6 +29,7 @@ from mathtransfer.paper import reported
 from mathtransfer.study import grid, record
 
 RECORD = "_build/smoke/record"
+DRAWN = "() => [...document.querySelectorAll('[id^=altair-viz]')].every(d => d.querySelector('canvas, svg'))"
 pytestmark = pytest.mark.slow
 
 
@@ -322,10 +324,7 @@ def test_every_page_is_whole_offline(smoke_study, browser):
     drawn = 0
     for name, page in pages.items():
         charts = page.locator('[id^="altair-viz"]')
-        page.wait_for_function(
-            "() => [...document.querySelectorAll('[id^=altair-viz]')].every(d => d.querySelector('canvas, svg'))",
-            timeout=60_000,
-        )
+        page.wait_for_function(DRAWN, timeout=60_000)
         labels = charts.locator("[role='graphics-document']").evaluate_all("all => all.map(n => n.ariaLabel)")
         assert len(labels) == charts.count() and all(labels), f"{name} has a chart without a description: {labels}"
         drawn += charts.count()
@@ -336,6 +335,34 @@ def test_every_page_is_whole_offline(smoke_study, browser):
     assert not {name: found[:3] for name, found in outside.items() if found}
     assert not {name: found[:3] for name, found in errors.items() if found}
     assert drawn >= 10
+
+
+def test_the_foot_of_a_page_says_what_it_was_made_from(smoke_study, browser):
+    for path in (smoke_study / "html" / "notebooks").glob("*/*.html"):
+        page = browser.new_page()
+        page.goto(path.as_uri())
+        said = page.locator("p.provenance").inner_text()
+        assert re.search(rf"from notebooks/\w+/{path.stem}\.ipynb, which ran on .* UTC for \d+ s", said), said
+        assert re.search(r"Rendered on .* from version \d+\.\d+", said), said
+        page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible(smoke_study, browser, scheme):
+    """axe-core finds no serious or critical violation; a dark page differs from a light one in its colours alone."""
+    rules = {} if scheme == "light" else {"runOnly": ["color-contrast"]}
+    context, html, found = browser.new_context(color_scheme=scheme), smoke_study / "html", {}
+    context.add_init_script(f"localStorage.setItem('mode', '{scheme}'); localStorage.setItem('theme', '{scheme}')")
+    page = context.new_page()
+    for path in [*html.glob("notebooks/*/*.html"), *html.glob("book/*.html")]:
+        page.goto(path.as_uri())
+        page.wait_for_function(DRAWN, timeout=60_000)
+        assert page.evaluate("document.documentElement.dataset.theme") == scheme
+        for violation in Axe().run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                found.setdefault(path.stem, []).append((violation["id"], violation["nodes"][0]["html"][:200]))
+    context.close()
+    assert not found
 
 
 def open_page(browser, html: Path, name: str):
