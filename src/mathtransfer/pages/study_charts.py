@@ -7,12 +7,19 @@ import numpy as np
 import pandas as pd
 
 from mathtransfer import GROUP_TITLES
-from mathtransfer.pages.theme import COLOURS, WIDTH, by_group, fixed_colours, numbers, setting_colours, zero_rule
+from mathtransfer.pages.theme import COLOURS, PHONE, WIDTH, by_group, fixed_colours, numbers, setting_colours, zero_rule
 
 _LABELS = 250  # pixels for the names of rows
 
 
-def forest(table: pd.DataFrame, axis: str, title: str, description: str, little: float = 0.0) -> alt.FacetChart:
+def forest(
+    table: pd.DataFrame,
+    axis: str,
+    title: str | alt.Title,
+    description: str,
+    little: float = 0.0,
+    stacked: bool = False,
+) -> alt.FacetChart:
     """Effects with their intervals, a row each and a panel a group, about a line at zero.
 
     An interval without an end, or one that reaches far beyond all effects, ends where the panel does.
@@ -22,6 +29,7 @@ def forest(table: pd.DataFrame, axis: str, title: str, description: str, little:
             Rows and series keep their order.
         axis: the axis title, with its unit.
         little: the margin of what counts as little, shaded to both sides of zero; none if zero.
+        stacked: panels one below the other, narrow enough for a phone.
     """
     left, right = _domain(table, little)
     shown = table.replace({"group": GROUP_TITLES}).assign(
@@ -41,8 +49,9 @@ def forest(table: pd.DataFrame, axis: str, title: str, description: str, little:
     layers = [*([band] if little else []), zero_rule(shown), bars, dots]
     height = alt.Step(max(8, 22 // len(colours)))
     labels = min(_LABELS, 7 * int(table["row"].str.len().max()))
-    chart = alt.layer(*layers).properties(width=(WIDTH - labels) // table["group"].nunique() - 20, height=height)
-    return by_group(chart, title, description)
+    width = PHONE - labels if stacked else (WIDTH - labels) // table["group"].nunique() - 20
+    chart = alt.layer(*layers).properties(width=width, height=height)
+    return by_group(chart, title, description, stacked)
 
 
 def interaction(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:

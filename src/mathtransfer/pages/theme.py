@@ -32,7 +32,7 @@ FORMAT_COLOURS = {
     "otherwise": "#BBBBBB",
 }
 PART_COLOURS = {"by the change of format": "#E69F00", "within formats": "#009E73"}
-WIDTH = 640  # of a chart, pixels
+WIDTH, PHONE = 640, 340  # of a chart, pixels; and of one that a phone shows whole
 
 # Of what is no setting of ours, in turn: black, and what is left of Paul Tol's palette.
 _OTHERS = ("#000000", "#CC6677", "#44AA99", "#DDCC77", "#BBBBBB")
@@ -83,7 +83,17 @@ def zero_rule(table: pd.DataFrame) -> alt.Chart:
     return alt.Chart(table).mark_rule(color="#888888").encode(x=alt.datum(0))
 
 
-def by_group(chart: alt.Chart | alt.LayerChart, title: str, description: str) -> alt.FacetChart:
-    """One panel a group, in the paper's order; the chart's table has the groups' titles in `group`."""
-    column = alt.Column("group:N", sort=list(GROUP_TITLES.values()))
-    return chart.facet(column=column, title=title).properties(description=description)
+def by_group(
+    chart: alt.Chart | alt.LayerChart, title: str | alt.Title, description: str, stacked: bool = False
+) -> alt.FacetChart:
+    """One panel a group, in the paper's order; the chart's table has the groups' titles in `group`.
+
+    Panels stand side by side, or one below the other, as a phone wants them.
+    """
+    order = list(GROUP_TITLES.values())
+    of_group = (
+        alt.Row("group:N", sort=order, header=alt.Header(orient="top"))
+        if stacked
+        else alt.Column("group:N", sort=order)
+    )
+    return chart.facet(**{"row" if stacked else "column": of_group}, title=title).properties(description=description)
