@@ -145,11 +145,12 @@ def open_offline(browser):
     """Opens an HTML file; at the end nothing may have been asked of the network or gone wrong on any page."""
     pages, outside, errors = [], [], []
 
-    def opened(path: Path, width: int = 1000):
+    def opened(path: Path, width: int = 1000, warnings: bool = True):
         page = browser.new_page(viewport={"width": width, "height": 900})
         pages.append(page)
         page.on("request", lambda r: outside.append(r.url) if r.url != path.as_uri() else None)
-        page.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
+        wrong = ("error", "warning") if warnings else ("error",)
+        page.on("console", lambda m: errors.append(m.text) if m.type in wrong else None)
         page.on("pageerror", lambda e: errors.append(str(e)))
         page.goto(path.as_uri())
         return page

@@ -11,6 +11,10 @@ frontier_charts.py  charts of what a gain costs, and of power
 explorer.py      every choice behind the index as a control
 token_strip.py   responses, each token coloured by how far it moved
 samples.py       every sample of an evaluation
+quiz.py          questions with answers to choose from
+quizzes/         the questions, a file for each part of the book
+slides.py        slides from the figures of executed notebooks
+starters.py      exercises without their solutions
 ledger_table.py  the ledger with filters
 verdict_grid.py  all verdicts as a picture
 findings.py      the report's sentences
