@@ -8,6 +8,8 @@
 # make survey        evaluate real models on the paper's twelve benchmarks with vLLM, for the chapter that compares them:
 #                    MODELS="Qwen3-14B-Base;UniReason-Qwen3-14B (RL)" as config/models.yaml names them; SETTINGS=x.yaml
 #                    for parameters of notebooks/runs/evaluate.ipynb that shall differ
+# make exercises     write the exercises without their solutions, to hand out: _build/exercises/
+# make slides        write the slides of the seminar, with figures of the executed chapters: _build/mini/slides/
 # make test          all tests; FAST=1 leaves out the slow ones
 # make bench         speed and memory of the slow parts, against alternatives
 # make bases         pre-train the miniature bases of config/study.yaml, which ship with the package
@@ -39,7 +41,7 @@ export MATHTRANSFER_WARM := $(CURDIR)/_build/warm
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: book study survey test bench bases vllm-cpu kernel lab clean
+.PHONY: book study survey exercises slides test bench bases vllm-cpu kernel lab clean
 .DEFAULT_GOAL := book
 
 # uv does not read pip's configuration, so it is told what the environment says to pip; if it fails all the same, as with a
@@ -97,6 +99,12 @@ study: .venv/installed
 
 survey: .venv/installed
 	@$(ALONE); snakemake survey $(OPTIONS) 2>&1 | $(SHORTER)
+
+exercises: .venv/installed
+	@$(ALONE); snakemake exercises $(OPTIONS) 2>&1 | $(SHORTER)
+
+slides: .venv/installed
+	@$(ALONE); $(WARM); snakemake slides $(OPTIONS) 2>&1 | $(SHORTER)
 
 test: .venv/installed
 	@ruff check --quiet . && ruff format --quiet --check . && oxlint --format unix src

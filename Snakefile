@@ -1,4 +1,4 @@
-# Who runs before whom: one rule for each kind of run notebook, one for the chapters, one for the book.
+# Who runs before whom: one rule for each kind of run notebook, one for chapters and exercises, one for the book.
 #
 # The cells of the study (config/study.yaml) that a tier runs, and its sizes, come from the tier (config/tiers.yaml):
 # `snakemake --config tier=smoke`. Every rule has its notebook and the package files that this notebook imports among its
@@ -17,6 +17,7 @@ from snakemake.exceptions import WorkflowError
 from mathtransfer import runs
 from mathtransfer.claims import fresh
 from mathtransfer.miniature import acceptance
+from mathtransfer.pages import slides, starters
 from mathtransfer.paper import survey
 from mathtransfer.study import grid, record
 
@@ -384,32 +385,86 @@ CHAPTERS["ledger"] = (
 CHAPTERS["how_we_judge"] = ([RECORDED, f"{ROOT}/ledger.csv", *READS], [], {"recorded": RECORDED})
 CHAPTERS["introduction"] = ([*READS, f"{ROOT}/ledger.csv"], [], {})
 
-for chapter, (needs, makes, own) in CHAPTERS.items():
+# Exercises in the same way: their solutions run with the book, so that one which fails stops it.
+EXERCISES = {
+    "audit": ([], [], {}),
+    "transferability_index": ([], [], {}),
+    "grading": ([RECORDED], [], {"grades": RECORDED}),
+    "world": ([*READS, *WORLD], [], {}),
+    "comparisons": ([*PILOT, *READS], [], {}),
+    "levers": ([], [], {}),
+    "drift": (READS, [], {}),
+    "judging": ([f"{ROOT}/ledger.csv", MODELS], [], {}),
+    "quiz": (
+        [f"{ROOT}/ledger.csv", RECORDED, *READS, *map(str, sorted((runs.PACKAGE / "pages" / "quizzes").iterdir()))],
+        [],
+        {"grades": RECORDED},
+    ),
+}
+# What they took, on this machine and on those that others have measured.
+MEASURED_ELSEWHERE = [str(path) for path in sorted(Path("results/classroom").glob("*.csv"))]
+EXERCISES["instructors"] = (
+    [*(f"{EXECUTED}/exercises/{name}.ipynb" for name in EXERCISES), *MEASURED_ELSEWHERE],
+    [],
+    {"measured": "results/classroom"},
+)
+HANDED_OUT = [name for name in EXERCISES if name not in ("quiz", "instructors")]
+READING = [("chapter", *one) for one in CHAPTERS.items()] + [("exercise", *one) for one in EXERCISES.items()]
+
+for kind, name, (needs, makes, own) in READING:
 
     rule:
         name:
-            f"chapter_{chapter}"
+            f"{kind}_{name}"
         input:
-            notebook=notebook(f"chapters/{chapter}"),
+            notebook=notebook(f"{kind}s/{name}"),
             claims=["src/mathtransfer/claims/claims.yaml", "src/mathtransfer/claims/changes.yaml"],
             paper=[str(path) for path in sorted(Path("src/mathtransfer/paper").rglob("*.csv"))],
             needs=needs,
         output:
-            executed=f"{EXECUTED}/chapters/{chapter}.ipynb",
+            executed=f"{EXECUTED}/{kind}s/{name}.ipynb",
             tables=makes,
         params:
-            touched=touched(f"chapters/{chapter}"),
+            touched=touched(f"{kind}s/{name}"),
             values=for_papermill({"study": ROOT, **own}),
         log:
-            f"{ROOT}/logs/{chapter}.log",
+            f"{ROOT}/logs/{name}.log",
         benchmark:
-            f"{ROOT}/timings/{chapter}.tsv"
+            f"{ROOT}/timings/{name}.tsv"
         shell:
             PAPERMILL
 
 
 # Source notebook -> the executed copy that its page shows; the book's extension reads this.
-PAGES = {f"notebooks/chapters/{name}": f"{EXECUTED}/chapters/{name}.ipynb" for name in CHAPTERS} | RUN_PAGES
+PAGES = {f"notebooks/{kind}s/{name}": f"{EXECUTED}/{kind}s/{name}.ipynb" for kind, name, _ in READING} | RUN_PAGES
+
+
+# `make exercises`: the exercises without their solutions, to hand out.
+rule exercises:
+    input:
+        [f"notebooks/exercises/{name}.ipynb" for name in HANDED_OUT],
+    output:
+        [f"_build/exercises/{name}.ipynb" for name in HANDED_OUT],
+    run:
+        for source, starter in zip(input, output):
+            starters.write(source, starter)
+
+
+# `make slides`: a page of slides for each session of the seminar, with the figures of executed chapters.
+DECKS = sorted(Path("book/slides").glob("*.yaml"))
+
+
+rule slides:
+    input:
+        decks=[str(path) for path in DECKS],
+        executed=sorted({f"{EXECUTED}/{page}.ipynb" for path in DECKS for page in slides.pages_of(path)}),
+        code=[str(runs.PACKAGE / "pages" / name) for name in ("slides.py", "templates/slides.html", "templates/slides.css")],
+    output:
+        [f"{ROOT}/slides/{path.stem}.html" for path in DECKS],
+    run:
+        for path, page in zip(input.decks, output):
+            slides.write(path, EXECUTED, page)
+        print("Slides: " + ", ".join(output))
 
 
 rule book:

@@ -365,6 +365,25 @@ def test_pages_are_accessible(smoke_study, browser, scheme):
     assert not found
 
 
+def test_slides_have_their_figures_offline(repository, open_offline):
+    """Both decks, from the chapters that were executed for the book."""
+    done = run(["slides" if word == "book" else word for word in MAKE_BOOK], repository)
+    assert done.returncode == 0, done.stdout[-2000:]
+    for deck in sorted((repository / "book" / "slides").glob("*.yaml")):
+        asked = [slide for slide in yaml.safe_load(deck.read_text())["slides"] if "figure" in slide]
+        page = open_offline(repository / "_build" / "smoke" / "slides" / f"{deck.stem}.html", warnings=False)
+        page.wait_for_function(DRAWN, timeout=60_000)
+        assert page.locator("figure").count() == len(asked) >= 8
+        assert all(page.locator("figure").evaluate_all("all => all.map(figure => figure.clientHeight > 50)"))
+
+
+def test_starters_are_written_without_solutions(repository):
+    done = run(["exercises" if word == "book" else word for word in MAKE_BOOK], repository)
+    assert done.returncode == 0, done.stdout[-2000:]
+    starters = sorted((repository / "_build" / "exercises").glob("*.ipynb"))
+    assert len(starters) >= 8 and not [path for path in starters if '"solution"' in path.read_text()]
+
+
 def open_page(browser, html: Path, name: str):
     page = browser.new_page()
     page.goto((html / "notebooks" / "chapters" / f"{name}.html").as_uri())
@@ -434,6 +453,22 @@ def test_every_model_of_the_survey_can_be_chosen(smoke_study, browser):
     for model in ("S1.1-7B", "UniReason-Qwen3-14B (RL)"):
         choice.select_option(model)
         wait_until(page, drawn, dict(scores[scores["model"] == model][["benchmark", "score"]].to_numpy()))
+    page.close()
+
+
+def test_solutions_are_folded_and_open(smoke_study, browser):
+    """In every exercise the solution is there, hidden until it is asked for."""
+    page = browser.new_page()
+    for path in sorted((smoke_study / "html" / "notebooks" / "exercises").glob("*.html")):
+        if path.stem in ("quiz", "instructors"):
+            continue
+        page.goto(path.as_uri())
+        folded = page.locator("details.hide, details.solution")
+        assert folded.count() >= page.locator("main h3").count() >= 4
+        assert page.locator("details.hide[open], details.solution[open]").count() == 0
+        assert "Show the solution" in page.locator("details.hide summary").first.inner_text()
+        folded.first.locator("summary").first.click()
+        assert page.locator("details[open]").count() == 1
     page.close()
 
 
