@@ -329,7 +329,7 @@ def test_every_page_is_whole_offline(smoke_study, browser):
         assert len(labels) == charts.count() and all(labels), f"{name} has a chart without a description: {labels}"
         drawn += charts.count()
         if page.locator(".math").count():
-            page.wait_for_selector("mjx-container", timeout=60_000)
+            page.wait_for_selector("mjx-container", state="attached", timeout=60_000)  # it may be in a folded solution
     for page in pages.values():
         page.close()
     assert not {name: found[:3] for name, found in outside.items() if found}

@@ -31,7 +31,7 @@ def test_every_verdict_is_a_mark_and_evidence_is_a_link(evidence):
     verdicts = ledger.verdicts(evidence)
     html = grid_html(verdicts)
     assert html.count('<th scope="row">') == len(verdicts)
-    said = re.findall(r'class="sign" data-verdict="([^"]*)"', html)
+    said = re.findall(r'class="sign" data-said="([^"]*)"', html)
     marked = verdicts.stack([0, 1], future_stack=True)
     marked = marked[marked != criteria.NOT_APPLICABLE]
     in_legend = criteria.MISSING, *criteria.VERDICTS
