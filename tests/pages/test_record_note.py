@@ -37,7 +37,8 @@ def noted(tmp_path, monkeypatch):
             made_up_study.write(own, tmp_path / "study" / "record")
             fresh.compare(own, recorded).to_csv(tmp_path / "study" / "fresh.csv", index=False)
         found, note = record_note.read(tmp_path / "study", tmp_path / "recorded")
-        assert len(found.runs) == len((own if recorded is None else recorded).runs)
+        is_whole = recorded is not None and len(recorded.runs) == len(made_up_study.make(questions=1).runs)
+        assert len(found.runs) == len((recorded if own is None or is_whole else own).runs)
         return note
 
     return read
@@ -82,6 +83,13 @@ def test_a_part_of_the_protocol_says_which(whole, noted):
     assert f"Of the protocol's {len(whole.runs)} runs {len(few.runs)} are there: " in note
     assert "elicitable-0 with the training seeds 0, 1; settled-0 with the training seeds 0, 1." in note
     assert "again" not in note and "smaller" not in note
+
+
+def test_a_part_of_the_protocol_is_not_shown_beside_fresh_runs(whole, noted):
+    few = part(whole, lambda runs: runs["base"].isin(["settled-0"]) & (runs["seed"] < 2))
+    note = noted(few, sliced(whole))
+    assert f"{len(few.runs)} of {len(whole.runs)} runs are there so far. It is shown when it is whole" in note
+    assert "again, beside the recorded ones: 5 the same bit for bit, 6 not recorded." in note
 
 
 def test_without_a_record_the_fresh_runs_are_shown_and_it_is_said(whole, noted):

@@ -12,8 +12,9 @@ from mathtransfer.study.record import CODE, Record, read_record
 
 
 def read(study: str | Path, recorded: str | Path) -> tuple[Record, str]:
-    """The recorded study, or if there is none the record of the fresh runs, and a note on it in Markdown.
+    """The recorded study, or until that is whole the record of the fresh runs, and a note on it in Markdown.
 
+    A part of the study is not shown beside fresh runs: it would be a choice of what to show, and change every day.
     The note says how many of the protocol's runs are there, what made them, whether today's code is the same, and what
     the fresh runs say about the recorded ones. The protocol is that of the working folder.
 
@@ -30,9 +31,19 @@ def read(study: str | Path, recorded: str | Path) -> tuple[Record, str]:
         found = read_record(own)
         start = f"There is no recorded study in `{recorded}`, so all that follows is about the fresh runs in `{study}`."
         return found, " ".join([start, *_of_runs(found.runs)])
-    found = read_record(recorded)
+    found, is_fresh = read_record(recorded), (own / "runs.csv").is_file()
+    asked = grid.read_tier("study").runs["evaluate"]
+    there = set(asked) & set(found.runs["run"])
+    if is_fresh and len(there) < len(asked):
+        found = read_record(own)
+        start = (
+            f"Of the recorded study in `{recorded}` {len(there)} of {len(asked)} runs are there so far. It is shown "
+            f"when it is whole; all that follows is about the fresh runs in `{study}`."
+        )
+        again = _of_fresh(pd.read_csv(Path(study, "fresh.csv"), keep_default_na=False))
+        return found, " ".join([start, *_of_runs(found.runs), *again])
     said = _of_runs(found.runs)
-    if (own / "runs.csv").is_file():
+    if is_fresh:
         said.append(_of_code(read_record(own).runs, found.runs))
         said += _of_fresh(pd.read_csv(Path(study, "fresh.csv"), keep_default_na=False))
     return found, " ".join(said)
