@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mathtransfer import runs
+from mathtransfer import runs, shipped
 from mathtransfer.miniature.formats import FORMATS, format_of
 from mathtransfer.study.grid import MEASURED, Cell, Tier, base_folder
 
@@ -62,7 +62,7 @@ def read_record(folder: str | Path) -> Record:
     Raises:
         FileNotFoundError: there is none, or a table is missing.
     """
-    paths = [Path(folder, name) for name in FILES]
+    paths = [shipped.find(Path(folder, name)) for name in FILES]
     if missing := [path for path in paths if not path.is_file()]:
         raise FileNotFoundError(f"no record: {missing[0]} is missing; `make study` or `make book` writes it")
     first = pd.read_csv(paths[0], dtype=dict.fromkeys(_TEXT, str))
