@@ -193,7 +193,7 @@ def _code_of(part: str) -> list[Path]:
 def _code_hash(files: list[Path]) -> str:
     """A hash of the code in some files (first 16 hex digits): of notebooks their code cells.
 
-    What draws pages is left out: it changes no table.
+    What draws pages is left out, and the first cell, which installs: they change no table.
     """
     digest = hashlib.sha256()
     for path in sorted(set(files)):
@@ -201,7 +201,8 @@ def _code_hash(files: list[Path]) -> str:
             continue
         if path.suffix == ".ipynb":
             cells = json.loads(path.read_text())["cells"]
-            digest.update(json.dumps([cell["source"] for cell in cells if cell["cell_type"] == "code"]).encode())
+            code = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
+            digest.update(json.dumps(code[1:]).encode())
         else:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
