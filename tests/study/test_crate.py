@@ -2,13 +2,10 @@
 
 import pytest
 from conftest import ROOT
+from rocrate.rocrate import ROCrate
 
 from mathtransfer import runs
-
-pytest.importorskip("rocrate")
-from rocrate.rocrate import ROCrate  # noqa: E402
-
-from mathtransfer.study import crate  # noqa: E402
+from mathtransfer.study import crate
 
 RUNS = {"a": {"seed": 0, "formats": {"steps :": 8}}, "b": {"seed": 1, "formats": {}}}
 
