@@ -66,8 +66,14 @@ def read_record(folder: str | Path) -> Record:
     if missing := [path for path in paths if not path.is_file()]:
         raise FileNotFoundError(f"no record: {missing[0]} is missing; `make study` or `make book` writes it")
     first = pd.read_csv(paths[0], dtype=dict.fromkeys(_TEXT, str))
-    others = [pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path) for path in paths[1:]]
+    others = [pd.read_csv(path) if path.suffix == ".csv" else _read_parquet(path) for path in paths[1:]]
     return Record(first.fillna({name: "" for name in _TEXT if name in first}), *others)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """A table with plain texts: before version 3, pandas makes groups of categories that no row is of."""
+    table = pd.read_parquet(path)
+    return table.astype({name: str for name in table if isinstance(table[name].dtype, pd.CategoricalDtype)})
 
 
 def recorded(tier: Tier) -> set[str]:

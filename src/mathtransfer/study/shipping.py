@@ -56,6 +56,5 @@ def _thin(tokens: pd.DataFrame) -> pd.DataFrame:
     """Every token, but what only the picture of single responses reads for the first question of a benchmark alone."""
     first = tokens["question"] == tokens.groupby("benchmark")["question"].transform("min")
     tokens = tokens.assign(**{name: tokens[name].where(first) for name in _OF_ONE_QUESTION})
-    texts = {name: "category" for name in ("piece", "class", "group", "benchmark", "decoding")}
     numbers = {name: "int32" for name in tokens if tokens[name].dtype == "int64"}
-    return tokens.astype(texts | numbers)
+    return tokens.astype(numbers)
