@@ -1,7 +1,7 @@
 """Every notebook runs on Colab from an empty folder: in its libraries, with what the notebook's first cell installs.
 
-`pytest -m colab -n 0 -s` takes a quarter of an hour and several GB of downloads. The seconds that it prints are of the processor, so
-that a busy machine gives the same.
+`pytest -m colab -n 0 -s` takes a quarter of an hour and several GB of downloads. The seconds of a
+notebook are of the processor, so that a busy machine gives the same.
 """
 
 import json
