@@ -21,6 +21,11 @@ def record():
     return make(questions=10)
 
 
+def settled(record) -> list[str]:
+    """The settled bases of the record."""
+    return sorted(set(record.runs.query("kind == 'settled'")["base"]))
+
+
 def rows_of(record, metric: str, setting: str, base: str) -> pd.DataFrame:
     """A measure of a setting's unchanged runs on a base."""
     runs = record.runs.query("setting == @setting and base == @base and changes == ''")["run"]
@@ -65,7 +70,7 @@ def test_means_over_bases_are_geometric_with_student_and_the_questions(record):
     table = drift_by_base.measured(record, "kl", ["group"])
     found = drift_by_base.over_bases(table).query("kind == 'settled' and answers == 'natural' and group == 'non'")
     row = found[found["setting"] == SFT].iloc[0]
-    of_bases = [mean_of(record, "kl", SFT, f"settled-{n}", group="non") for n in range(3)]
+    of_bases = [mean_of(record, "kl", SFT, base, group="non") for base in settled(record)]
     logs = np.log([value for value, _ in of_bases])
     relative = np.mean([variance / value**2 for value, variance in of_bases])
     half = math.hypot(stats.t.ppf(0.975, 2) * logs.std(ddof=1) / 3**0.5, stats.norm.ppf(0.975) * relative**0.5)
@@ -83,7 +88,7 @@ def test_ratios_and_spreads_by_hand(record):
     """L1, L7 and L8 of settled bases at equal format, with values alone."""
     part = "settled bases, equal format"
     found = {name: estimate()[0] for name, estimate, _ in drift_by_base.latent_drift(record)[part]}
-    bases, metric = [f"settled-{n}" for n in range(3)], "begun_centroid_distance"
+    bases, metric = settled(record), "begun_centroid_distance"
 
     def by_benchmark(setting, base):
         names = rows_of(record, metric, setting, base)["benchmark"].unique()
