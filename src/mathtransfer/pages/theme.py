@@ -45,9 +45,6 @@ def _theme() -> alt.theme.ThemeConfig:
             "font": "Helvetica, Arial, sans-serif",
             "background": "white",
             "view": {"stroke": None},
-            "mark": {
-                "aria": False
-            },  # a screen reader is told the description, and not that there are marks without names
             "axis": {"grid": True, "gridColor": "#e8e8e8", "domain": False, "labelFontSize": 12, "titleFontSize": 12},
             "title": {"anchor": "start", "fontSize": 15, "fontWeight": 600, "offset": 12},
             "legend": {"orient": "top", "title": None, "labelFontSize": 12, "labelLimit": 260},
