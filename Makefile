@@ -8,6 +8,8 @@
 # make survey        evaluate real models on the paper's twelve benchmarks with vLLM, for the chapter that compares them:
 #                    MODELS="Qwen3-14B-Base;UniReason-Qwen3-14B (RL)" as config/models.yaml names them; SETTINGS=x.yaml
 #                    for parameters of notebooks/runs/evaluate.ipynb that shall differ
+# make crate         describe the finished study TIER as a Workflow Run RO-Crate: _build/mini/ro-crate-metadata.json
+# make ship          renew the small tables in results/mini, from which chapters run where there is no study, from _build/mini
 # make exercises     write the exercises without their solutions, to hand out: _build/exercises/
 # make slides        write the slides of the seminar, with figures of the executed chapters: _build/mini/slides/
 # make test          all tests; FAST=1 leaves out the slow ones
@@ -41,7 +43,7 @@ export MATHTRANSFER_WARM := $(CURDIR)/_build/warm
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: book study survey exercises slides test bench bases vllm-cpu kernel lab clean
+.PHONY: book crate ship study survey exercises slides test bench bases vllm-cpu kernel lab clean
 .DEFAULT_GOAL := book
 
 # uv does not read pip's configuration, so it is told what the environment says to pip; if it fails all the same, as with a
@@ -96,6 +98,12 @@ study: .venv/installed
 	if [ -n "$(PLAN)" ]; then study plan; exit; fi; \
 	$(WARM); snakemake unrecorded $(OPTIONS) progress --keep-going 2>&1 | $(SHORTER) | study follow; ended=$$?; \
 	study record && exit $$ended
+
+crate: .venv/installed
+	@python -m mathtransfer.study crate $(TIER)
+
+ship: .venv/installed
+	@python -m mathtransfer.study ship mini
 
 survey: .venv/installed
 	@$(ALONE); snakemake survey $(OPTIONS) 2>&1 | $(SHORTER)

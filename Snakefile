@@ -471,7 +471,7 @@ rule book:
     input:
         executed=list(PAGES.values()),
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and path.suffix != ".pyc"],
-        configuration=["_config.yml", "_toc.yml"],
+        configuration=["_config.yml", "_toc.yml", "pyproject.toml"],
     output:
         f"{STUDY.html}/index.html",
     params:

@@ -54,9 +54,9 @@ def list_files(*options: str) -> list[str]:
 def copy_repository(folder: Path) -> Path:
     """The working tree, committed or not, in another folder: tests change files there and never in the tree itself."""
     for name in list_files("--cached", "--others", "--exclude-standard"):
-        if (ROOT / name).is_file():  # and not deleted, if that is not committed yet
+        if (ROOT / name).exists():  # and not deleted, if that is not committed yet
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
     return folder
 
 

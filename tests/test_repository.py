@@ -5,12 +5,15 @@ import json
 import re
 import tomllib
 from importlib.metadata import requires, version
+from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT, list_files
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
+import mathtransfer
 from mathtransfer import runs
 from mathtransfer.claims import criteria
 
@@ -19,12 +22,13 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 
 
-def test_environment_is_in_step_with_pyproject():
-    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
-    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["book"]
-    assert sorted(pip) == sorted([*wanted, "--no-deps -e ."])
-    assert f"python{PROJECT['requires-python']}" in conda
+def test_environment_takes_what_pyproject_and_the_lock_say():
+    """`tests/resolve.py` asks whether there are wheels of it all."""
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pip,) = [entry["pip"] for entry in entries if isinstance(entry, dict)]
+    assert pip == ["-c requirements.lock", "-e .[book]"] and "book" in PROJECT["optional-dependencies"]
+    (python,) = [entry.removeprefix("python=") for entry in entries if str(entry).startswith("python=")]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python)
 
 
 def locked(lock: str) -> set[str]:
@@ -36,7 +40,9 @@ def locked(lock: str) -> set[str]:
 
 def test_lock_has_exact_versions_of_everything():
     extras = PROJECT["optional-dependencies"]
-    wanted = PROJECT["dependencies"] + extras["book"] + extras["dev"]
+    wanted = PROJECT["dependencies"] + [
+        entry for name in ("evaluate", "train", "book", "dev") for entry in extras[name]
+    ]
     names = {re.match(r"[A-Za-z0-9_.-]+", entry)[0].lower().replace("_", "-") for entry in wanted} - {"mathtransfer"}
     assert names <= locked("requirements.lock")
 
@@ -56,6 +62,47 @@ def test_adding_vllm_changes_no_other_package():
     assert not left_out & (main | added)
 
 
+ADDRESS = PROJECT["urls"]["Repository"]
+PINNED = f"git+{ADDRESS}@v{PROJECT['version']}"
+# What a notebook needs beside the core, as its first cell says it; a page that is not named here needs nothing.
+EXTRAS = {
+    **dict.fromkeys(["chapters/paper_suite", "chapters/training_recipes"], "evaluate"),
+    **dict.fromkeys(["exercises/grading", "exercises/judging", "exercises/world"], "evaluate"),
+    **{"exercises/levers": "train", "runs/train": "train"},
+}
+SAYS = {
+    "": "and what tables and charts need, without PyTorch",
+    "evaluate": "and what evaluation needs: PyTorch, transformers, lm-eval",
+    "train": "and what training needs: PyTorch, transformers, TRL",
+}
+
+
+def first_cell(path: Path) -> str:
+    kind = path.parent.name
+    extra = EXTRAS.get(f"{kind}/{path.stem}", "evaluate" if kind == "runs" else "")
+    return (
+        f"# On Colab, install the package {SAYS[extra]}. Elsewhere this does nothing.\n"
+        "import importlib.util\n\n"
+        'if importlib.util.find_spec("mathtransfer") is None:\n'
+        f'    %pip install -q "mathtransfer{f"[{extra}]" if extra else ""} @ {PINNED}"'
+    )
+
+
+def test_the_address_and_the_version_stand_in_one_place_and_agree_elsewhere():
+    configured = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert configured["repository"] == {"url": ADDRESS, "branch": f"v{PROJECT['version']}"}
+    assert "address" in configured["sphinx"]["extra_extensions"]  # which hides buttons that lead nowhere
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (cited["repository-code"], str(cited["version"])) == (ADDRESS, PROJECT["version"])
+    assert mathtransfer.__version__ == PROJECT["version"]
+    owner = ADDRESS.rsplit("/", 1)[0]
+    for page in [*(ROOT / "book").glob("*.md"), *ROOT.glob("*.md"), ROOT / "codecheck.yml"]:
+        text = page.read_text()
+        assert all(found.startswith(ADDRESS) for found in re.findall(rf"{re.escape(owner)}/[\w.-]+", text)), page.name
+        assert set(re.findall(r"mathtransfer(?:\[\w+\])? @ ([^\s\"`]+)", text)) <= {PINNED}, page.name
+        assert not re.search(r'pip install "?mathtransfer(?!(\[\w+\])? @)', text), f"{page.name}: it is on no index"
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_source_notebooks(path):
     notebook = json.loads(path.read_text())
@@ -63,8 +110,7 @@ def test_source_notebooks(path):
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
     assert notebook["metadata"]["kernelspec"]["language"] == "python"
-    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
-    assert f"mathtransfer @ git+{url}" in "".join(code[0]["source"])  # Colab's first cell
+    assert "".join(code[0]["source"]) == first_cell(path)
     assert "parameters" in code[1]["metadata"]["tags"]
     assert "runs.read_parameters(globals())" in "".join(code[2]["source"])
     names = re.findall(r"^(\w+) = ", "".join(code[1]["source"]), flags=re.MULTILINE)
@@ -119,5 +165,6 @@ def test_every_file_of_the_package_is_installed_with_it():
     """A file that is no code comes along if a pattern of package-data matches it."""
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["mathtransfer"]
     matched = {path for pattern in patterns for path in runs.PACKAGE.glob(pattern)}
-    data = {ROOT / name for name in list_files("src/mathtransfer") if not name.endswith(".py")}
+    names = [name for name in list_files("src/mathtransfer") if not name.endswith(".py") and "/checkout/" not in name]
+    data = {ROOT / name for name in names}  # what `checkout` links to is looked for in a wheel: test_shipped.py
     assert data and not data - matched

@@ -86,15 +86,16 @@ def test_the_same_runs_have_the_same_bytes(written, tmp_path):
 
 
 def test_the_code_is_what_makes_tables(tmp_path):
-    """Neither a page's template nor a notebook's prose is part of it; a notebook's code is."""
+    """Neither a page's template nor a notebook's prose or first cell, which installs, is part of it; other code is."""
     notebook = tmp_path / "run.ipynb"
 
-    def hashed(code: str, prose: str, *files: str) -> str:
-        cells = [nbformat.v4.new_markdown_cell(prose), nbformat.v4.new_code_cell(code)]
+    def hashed(code: str, prose: str, *files: str, first: str = "install()") -> str:
+        cells = [nbformat.v4.new_markdown_cell(prose), *map(nbformat.v4.new_code_cell, (first, code))]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), notebook)
         return record._code_hash([notebook, *(ROOT / "src/mathtransfer" / file for file in files)])
 
     assert hashed("a = 1", "Prose") == hashed("a = 1", "Other prose") == hashed("a = 1", "Prose", "pages/charts.py")
+    assert hashed("a = 1", "") == hashed("a = 1", "", first="install(2)")
     assert len({hashed("a = 1", ""), hashed("a = 2", ""), hashed("a = 1", "", "runs.py")}) == 3
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from mathtransfer import shipped
 from mathtransfer.claims.by_base import PARTS
 from mathtransfer.claims.criteria import (
     LAYERS,
@@ -109,7 +110,7 @@ def read_evidence(folder: str | Path) -> pd.DataFrame:
     Raises:
         FileNotFoundError: no chapter has recorded any.
     """
-    files = sorted(Path(folder).glob("*.csv"))
+    files = shipped.find_all(folder, "*.csv")
     if not files:
         raise FileNotFoundError(f"no evidence in {folder}: run the chapters first")
     tables = [table for table in map(read, files) if len(table)]  # a chapter may have found nothing to judge
@@ -118,7 +119,7 @@ def read_evidence(folder: str | Path) -> pd.DataFrame:
 
 def read(file: str | Path) -> pd.DataFrame:
     """A table of evidence as it was written."""
-    return pd.read_csv(file, dtype={"part": str}).fillna({"part": ""})
+    return pd.read_csv(shipped.find(file), dtype={"part": str}).fillna({"part": ""})
 
 
 def verdicts(ledger: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mathtransfer import GROUP_TITLES
+from mathtransfer import GROUP_TITLES, shipped
 from mathtransfer.study import grid
 from mathtransfer.study.record import CODE, Record, read_record
 
@@ -16,7 +16,8 @@ def read(study: str | Path, recorded: str | Path) -> tuple[Record, str]:
 
     A part of the study is not shown beside fresh runs: it would be a choice of what to show, and change every day.
     The note says how many of the protocol's runs are there, what made them, whether today's code is the same, and what
-    the fresh runs say about the recorded ones. The protocol is that of the working folder.
+    the fresh runs say about the recorded ones. Protocol and records are those of the working folder, or of the package
+    if they are not there.
 
     Args:
         study: the folder of the fresh runs, with their `record` and `fresh.csv`. The whole study has no runs besides
@@ -26,27 +27,32 @@ def read(study: str | Path, recorded: str | Path) -> tuple[Record, str]:
     Raises:
         FileNotFoundError: neither folder has a record.
     """
-    own = Path(study, "record")
-    if not Path(recorded, "runs.csv").is_file():
+    own, ours = Path(study, "record"), f"the fresh runs in `{study}`"
+    if shipped.find(own) != own:
+        ours = "a small part of it, whose tables come with the package"
+    if not shipped.find(Path(recorded, "runs.csv")).is_file():
         found = read_record(own)
-        start = f"There is no recorded study in `{recorded}`, so all that follows is about the fresh runs in `{study}`."
+        start = f"There is no recorded study in `{recorded}`, so all that follows is about {ours}."
         return found, " ".join([start, *_of_runs(found.runs)])
-    found, is_fresh = read_record(recorded), (own / "runs.csv").is_file()
+    found, is_fresh = read_record(recorded), shipped.find(own / "runs.csv").is_file()
     asked = grid.read_tier("study").runs["evaluate"]
     there = set(asked) & set(found.runs["run"])
     if is_fresh and len(there) < len(asked):
         found = read_record(own)
         start = (
             f"Of the recorded study in `{recorded}` {len(there)} of {len(asked)} runs are there so far. It is shown "
-            f"when it is whole; all that follows is about the fresh runs in `{study}`."
+            f"when it is whole; all that follows is about {ours}."
         )
-        again = _of_fresh(pd.read_csv(Path(study, "fresh.csv"), keep_default_na=False))
-        return found, " ".join([start, *_of_runs(found.runs), *again])
+        return found, " ".join([start, *_of_runs(found.runs), *_compared(study)])
     said = _of_runs(found.runs)
     if is_fresh:
         said.append(_of_code(read_record(own).runs, found.runs))
-        said += _of_fresh(pd.read_csv(Path(study, "fresh.csv"), keep_default_na=False))
+        said += _compared(study)
     return found, " ".join(said)
+
+
+def _compared(study: str | Path) -> list[str]:
+    return _of_fresh(pd.read_csv(shipped.find(Path(study, "fresh.csv")), keep_default_na=False))
 
 
 def _of_runs(runs: pd.DataFrame) -> list[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from mathtransfer import shipped
+
 SUITE = "paper"
 _METHODS = ("base", "instruct", "SFT", "RL")
 
@@ -34,7 +36,7 @@ def read_models(path: str | Path) -> dict[str, Model]:
         ValueError: the file is no list of models, or a model has an unknown or missing field, a base that is not in the
             file, or an unknown method.
     """
-    written = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    written = yaml.safe_load(shipped.find(path).read_text(encoding="utf-8"))
     if not isinstance(written, dict) or set(written) != {"defaults", "models"}:
         raise ValueError(f"{path} is no list of models: expected the keys defaults and models, and no others")
     known = [field.name for field in fields(Model)]

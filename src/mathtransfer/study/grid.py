@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from mathtransfer import runs
+from mathtransfer import runs, shipped
 from mathtransfer.miniature import traces
 from mathtransfer.training.settings import SETTINGS
 
@@ -98,13 +98,13 @@ def read_bases(root: str | Path = ".") -> dict[str, dict]:
     Raises:
         ValueError: there is no such parameter; the message says where it stands and what is allowed.
     """
-    study = yaml.safe_load(Path(root, _STUDY).read_text())
+    study = _read(root, _STUDY)
     return _pretrained(root, study["bases"], "seeds", {"": {}, **study["larger_bases"]})
 
 
 def read_rejected(root: str | Path = ".") -> dict[str, dict]:
     """Bases that were pre-trained too and broke a bound, as `read_bases` has the others."""
-    return _pretrained(root, yaml.safe_load(Path(root, _STUDY).read_text())["bases"], "rejected", {"": {}})
+    return _pretrained(root, _read(root, _STUDY)["bases"], "rejected", {"": {}})
 
 
 def _pretrained(root: str | Path, kinds: dict[str, dict], field: str, sizes: dict[str, dict]) -> dict[str, dict]:
@@ -119,16 +119,16 @@ def _pretrained(root: str | Path, kinds: dict[str, dict], field: str, sizes: dic
 
 def read_bounds(root: str | Path = ".") -> dict:
     """The bounds by which the protocol accepts a base, see `acceptance.broken`."""
-    return yaml.safe_load(Path(root, _STUDY).read_text())["bounds"]
+    return _read(root, _STUDY)["bounds"]
 
 
 def read_tier(name: str, root: str | Path = ".") -> Tier:
-    """A tier of the repository in `root`.
+    """A tier of the repository in `root`, or of what ships with the package if there is none.
 
     Raises:
         ValueError: a name or a value is not what it may be; the message says where it stands and what is allowed.
     """
-    study, tiers = (yaml.safe_load(Path(root, path).read_text()) for path in (_STUDY, _TIERS))
+    study, tiers = _read(root, _STUDY), _read(root, _TIERS)
     _check(_TIERS, "tier", [name], tiers)
     tier = tiers[name]
     _check(_TIERS, f"field of {name}", tier, ["html", "record", "cells", "train", *MEASURED, *_PAGES])
@@ -156,6 +156,10 @@ def read_tier(name: str, root: str | Path = ".") -> Tier:
     return Tier(name, tier["html"], tier["record"], cells, sizes, sorted(varying))
 
 
+def _read(root: str | Path, path: str) -> dict:
+    return yaml.safe_load(shipped.find(Path(root, path)).read_text())
+
+
 def _check(where: str, what: str, found: Iterable, allowed: Iterable) -> None:
     allowed = sorted(map(str, allowed))
     for value in found:
@@ -165,7 +169,7 @@ def _check(where: str, what: str, found: Iterable, allowed: Iterable) -> None:
 
 def _parameters(root: str | Path, kind: str) -> list[str]:
     """The parameters that a run notebook takes."""
-    cells = json.loads(Path(root, "notebooks", "runs", f"{kind}.ipynb").read_text())["cells"]
+    cells = json.loads(shipped.find(Path(root, "notebooks", "runs", f"{kind}.ipynb")).read_text())["cells"]
     (cell,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     return [target.id for statement in ast.parse("".join(cell["source"])).body for target in statement.targets]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mathtransfer import shipped
 from mathtransfer.study.grid import read_tier
 from mathtransfer.study.record import FILES, Record, read_record
 
@@ -14,7 +15,7 @@ _FEWEST = 4  # rates that must have been tried
 
 def read_pilot(folder: str | Path, root: str | Path = ".") -> Record | None:
     """The pilot's record; None if there is none, or if it lacks a run that the protocol in `root` asks for."""
-    if not Path(folder, FILES[0]).is_file():
+    if not shipped.find(Path(folder, FILES[0])).is_file():
         return None
     found, cells = read_record(folder), read_tier("pilot", root).cells.values()
     asked = {(cell.setting, cell.base, cell.seed, cell.parameters["learning_rate"]) for cell in cells}

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mathtransfer import runs
+from mathtransfer import runs, shipped
 from mathtransfer.miniature.formats import FORMATS, format_of
 from mathtransfer.study.grid import MEASURED, Cell, Tier, base_folder
 
@@ -62,12 +62,18 @@ def read_record(folder: str | Path) -> Record:
     Raises:
         FileNotFoundError: there is none, or a table is missing.
     """
-    paths = [Path(folder, name) for name in FILES]
+    paths = [shipped.find(Path(folder, name)) for name in FILES]
     if missing := [path for path in paths if not path.is_file()]:
         raise FileNotFoundError(f"no record: {missing[0]} is missing; `make study` or `make book` writes it")
     first = pd.read_csv(paths[0], dtype=dict.fromkeys(_TEXT, str))
-    others = [pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path) for path in paths[1:]]
+    others = [pd.read_csv(path) if path.suffix == ".csv" else _read_parquet(path) for path in paths[1:]]
     return Record(first.fillna({name: "" for name in _TEXT if name in first}), *others)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """A table with plain texts: before version 3, pandas makes groups of categories that no row is of."""
+    table = pd.read_parquet(path)
+    return table.astype({name: str for name in table if isinstance(table[name].dtype, pd.CategoricalDtype)})
 
 
 def recorded(tier: Tier) -> set[str]:
@@ -193,7 +199,7 @@ def _code_of(part: str) -> list[Path]:
 def _code_hash(files: list[Path]) -> str:
     """A hash of the code in some files (first 16 hex digits): of notebooks their code cells.
 
-    What draws pages is left out: it changes no table.
+    What draws pages is left out, and the first cell, which installs: they change no table.
     """
     digest = hashlib.sha256()
     for path in sorted(set(files)):
@@ -201,7 +207,8 @@ def _code_hash(files: list[Path]) -> str:
             continue
         if path.suffix == ".ipynb":
             cells = json.loads(path.read_text())["cells"]
-            digest.update(json.dumps([cell["source"] for cell in cells if cell["cell_type"] == "code"]).encode())
+            code = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
+            digest.update(json.dumps(code[1:]).encode())
         else:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

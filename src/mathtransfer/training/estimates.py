@@ -18,6 +18,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
+from mathtransfer import shipped
 from mathtransfer.training import recipes
 from mathtransfer.training.settings import SETTINGS
 
@@ -35,7 +36,7 @@ def recipe_table(
         `recipe, model, gpu, gpus, parameters, memory` and `capacity` (needed and there, GB a GPU), `flops, gpu_hours,
         hours`, and `assumes` (the mean response and the shares of the peak).
     """
-    given = yaml.safe_load(Path(assumptions).read_text())
+    given = yaml.safe_load(shipped.find(assumptions).read_text())
     rows = []
     for name, layout in given["recipes"].items():
         changes = {"lora": layout["lora"]} if "lora" in layout else {}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from mathtransfer import shipped
 from mathtransfer.paper import reported
 from mathtransfer.training.settings import SETTINGS
 
@@ -31,9 +32,10 @@ def read_recipe(path: str | Path, changes: dict | None = None) -> dict:
         FileNotFoundError: there is no such file.
         ValueError: it has an entry that is no parameter, or lacks one.
     """
-    if not Path(path).is_file():
+    file = shipped.find(path)
+    if not file.is_file():
         raise FileNotFoundError(f"no recipe {path}: give a file such as config/recipes/colab_rl.yaml")
-    recipe = _OPTIONAL | yaml.safe_load(Path(path).read_text()) | (changes or {})
+    recipe = _OPTIONAL | yaml.safe_load(file.read_text()) | (changes or {})
     if unknown := sorted(set(recipe) - {*_NEEDED, *_OPTIONAL}):
         raise ValueError(f"unknown recipe entry {', '.join(unknown)}: expected {', '.join([*_NEEDED, *_OPTIONAL])}")
     if missing := [name for name in _NEEDED if name not in recipe]:
