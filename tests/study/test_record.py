@@ -114,12 +114,13 @@ def test_the_code_of_an_evaluation_has_its_tasks_and_graders():
     assert "evaluate.py" not in {path.name for path in record._code_of("train")}
 
 
-def test_a_record_grows_by_what_is_finished_and_says_what_it_lacks(written, tmp_path):
+@pytest.mark.parametrize("ended", ["runs/token_drift/{}/manifest.json", "timings/latent_drift--{}.tsv"])
+def test_a_record_grows_by_what_is_finished_and_says_what_it_lacks(ended, written, tmp_path):
     """On one machine all but a run; on another, which has the record and no runs, that run: the same bytes."""
     root, _ = written
     of = tier(tmp_path / "record")
     write_runs(tmp_path / "first", of)
-    (tmp_path / "first" / "runs" / "token_drift" / RL / "manifest.json").unlink()
+    (tmp_path / "first" / ended.format(RL)).unlink()
     assert record.recorded(of) == set()
     assert record.write_record(of, tmp_path / "first") == [RL]
     assert record.recorded(of) == {"RL--settled-0--0", SFT, "settled-0"}

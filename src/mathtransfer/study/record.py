@@ -95,7 +95,7 @@ def write_record(tier: Tier, root: str | Path) -> list[str]:
     """
     kept = recorded(tier)
     parts = {name: [part for part in _PARTS if name in tier.runs[part]] for name in sorted(tier.runs["evaluate"])}
-    fresh = [name for name, own in parts.items() if all(_manifest(root, part, name).is_file() for part in own)]
+    fresh = [name for name, own in parts.items() if all(_ended(root, part, name) for part in own)]
     trained = [name for name in fresh if name in tier.cells]
     hashes = {f"{part}_code": _code_hash(_code_of(part)) for part in _PARTS}
 
@@ -128,6 +128,15 @@ def _manifest(root: str | Path, part: str, name: str) -> Path:
     return Path(root, "runs", part, name, "manifest.json")
 
 
+def _timing(root: str | Path, part: str, name: str) -> Path:
+    return Path(root, "timings", f"{part}--{name}.tsv")
+
+
+def _ended(root: str | Path, part: str, name: str) -> bool:
+    """Whether a run is whole and timed: Snakemake writes its seconds after that, and may have been killed between."""
+    return _manifest(root, part, name).is_file() and _timing(root, part, name).is_file()
+
+
 def _asked(tier: Tier, name: str) -> str:
     """A hash of all that is asked of a run (first 16 hex digits): its base, its parameters, and how it is measured."""
     cell = tier.cells.get(name)
@@ -143,7 +152,7 @@ def _run_row(tier: Tier, name: str, root: Path) -> dict[str, object]:
     cell = tier.cells.get(name) or Cell("base", name, -1, {}, {})
     parts = [part for part in _PARTS if name in tier.runs[part]]
     manifests = {part: runs.read_manifest(root / "runs" / part / name, part) for part in parts}
-    timings = {part: pd.read_csv(root / "timings" / f"{part}--{name}.tsv", sep="\t").loc[0, "s"] for part in parts}
+    timings = {part: pd.read_csv(_timing(root, part, name), sep="\t").loc[0, "s"] for part in parts}
     row = {
         "run": name,
         "base": cell.base,
