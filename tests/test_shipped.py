@@ -49,6 +49,9 @@ def test_what_ships_is_of_the_cells_that_make_book_runs():
     assert set(read_record(ROOT / "results/mini/record").runs.query("seed >= 0")["run"]) == set(cells)
     for kind in ("latent_drift", "token_drift"):
         assert {path.name for path in (ROOT / "results/mini/runs" / kind).iterdir()} == set(cells)
+    for path in (ROOT / "results/mini/evidence").iterdir():  # of a chapter that is gone it would enter the ledger
+        text = (ROOT / "notebooks/chapters" / f"{path.stem}.ipynb").read_text()
+        assert f'ledger.record(study, \\"{path.stem}\\"' in text
     assert sum(path.stat().st_size for path in (ROOT / "results/mini").rglob("*") if path.is_file()) < 5e6
 
 
