@@ -95,6 +95,12 @@ rule all:
 
 # The chapters that look at models and tables; the other two join what these find.
 STUDYING = [
+    "on_and_off_policy",
+    "one_objective",
+    "index_by_hand",
+    "pca_shift",
+    "kl_and_rank_shift",
+    "how_to_read_intervals",
     "published_tables",
     "published_claims",
     "index_under_the_microscope",
@@ -338,6 +344,13 @@ WORLD = [str(path) for path in sorted((runs.PACKAGE / "miniature").rglob("*")) i
 
 # Chapter: what it reads, the tables it writes beside its page, and its parameters besides `study`.
 CHAPTERS = {
+    # What a reader should know: examples by hand, which read nothing.
+    "on_and_off_policy": ([], [], {}),
+    "one_objective": ([], [], {}),
+    "index_by_hand": ([], [], {}),
+    "pca_shift": ([], [], {}),
+    "kl_and_rank_shift": ([], [], {}),
+    "how_to_read_intervals": ([], [], {}),
     "published_tables": ([], [], {}),
     "published_claims": ([], [f"{EVIDENCE}/published_claims.csv"], {}),
     "index_under_the_microscope": ([], [], {}),

@@ -34,7 +34,8 @@ ALL = [(name, *one) for name, notebook in NOTEBOOKS.items() for one in exercises
 
 
 def test_every_chapter_has_three_and_leads_to_them():
-    parts = yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"][:4]
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
+    parts = [part for part in parts if part["caption"] != "Background"][:4]
     for entry in (entry for part in parts for entry in part["chapters"]):
         cells = nbformat.read(ROOT / f"{entry['file']}.ipynb", 4).cells
         title = re.match(r"# (.*)", cells[0].source)[1]
