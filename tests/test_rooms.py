@@ -16,6 +16,8 @@ STOREYS = ["", "json_lines", "shipped", "runs", *ROOMS, "report", "__main__"]
 LIGHT = ["paper", "study", "claims", "pages"]
 DOORS = 8
 MORE_DOORS = {  # module -> why it has more
+    "claims.criteria": "the page on intervals makes a criterion of its own and asks what it says",
+    "claims.intervals": "the page on intervals makes one of every kind",
     "runs": "every notebook, the trainer and the Snakefile need it: parameters, sources, folders, manifests and tables",
 }
 
