@@ -103,6 +103,20 @@ def test_the_address_and_the_version_stand_in_one_place_and_agree_elsewhere():
         assert not re.search(r'pip install "?mathtransfer(?!(\[\w+\])? @)', text), f"{page.name}: it is on no index"
 
 
+WITHOUT_A_BOX = {"introduction", "quiz", "instructors"}  # the front page, and what is no chapter
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in NOTEBOOKS if path.stem not in WITHOUT_A_BOX],
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
+)
+def test_a_notebook_says_first_what_one_learns_and_needs(path):
+    """In a block quote, which reads well on Colab too; `book/_ext/opening.py` adds the time."""
+    head = "".join(json.loads(path.read_text())["cells"][0]["source"])
+    assert re.match(r"# .+\n\n> \*\*You will learn\*\* .+\.\n>\n> \*\*You need\*\* .+\.(\n\n|$)", head)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_source_notebooks(path):
     notebook = json.loads(path.read_text())
