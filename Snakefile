@@ -19,7 +19,7 @@ from mathtransfer.claims import fresh
 from mathtransfer.miniature import acceptance
 from mathtransfer.pages import slides, starters
 from mathtransfer.paper import survey
-from mathtransfer.study import grid, record
+from mathtransfer.study import grid, record, timings
 
 try:
     STUDY = grid.read_tier(config.get("tier", "mini"))
@@ -81,7 +81,8 @@ def base_files(base):
 # It leaves a half-written notebook behind when it is killed, so the copy gets its name when it is whole.
 WARM = f"{sys.executable} -I -S kernels/warm/warm.py"
 PAPERMILL = (
-    "echo '  {rule} {wildcards}: started'; SECONDS=0; OMP_NUM_THREADS={threads} PYTHONWARNINGS=ignore "
+    "echo '  {rule} {wildcards}: started'; SECONDS=0; rm -f {log}.memory; "
+    "MATHTRANSFER_MEMORY={log}.memory OMP_NUM_THREADS={threads} PYTHONWARNINGS=ignore "
     "{WARM} -m papermill -k {KERNEL} --no-progress-bar {input.notebook[0]} {output.executed}.partial.ipynb -y {params.values:q} "
     "2> {log} || (cat {log} >&2; echo '  {rule} {wildcards}: failed'; exit 1) && mv {output.executed}.partial.ipynb {output.executed} "
     "&& echo \"  {rule} {wildcards}: done in $SECONDS s\""
@@ -421,6 +422,19 @@ EXERCISES["instructors"] = (
     [],
     {"measured": "results/classroom"},
 )
+# What all of them took: made when nothing else runs any more.
+CHAPTERS["status"] = (
+    [
+        *READS,
+        MODELS,
+        *SURVEY_RUNS,
+        *(f"{EXECUTED}/chapters/{name}.ipynb" for name in CHAPTERS),
+        *(f"{EXECUTED}/exercises/{name}.ipynb" for name in EXERCISES),
+        *RUN_PAGES.values(),
+    ],
+    [],
+    {"models": MODELS, "run_folders": SURVEYED},
+)
 HANDED_OUT = [name for name in EXERCISES if name not in ("quiz", "instructors")]
 READING = [("chapter", *one) for one in CHAPTERS.items()] + [("exercise", *one) for one in EXERCISES.items()]
 
@@ -515,14 +529,10 @@ onstart:
 
 
 onsuccess:
-    parts = {path.stem: path for path in sorted(Path(ROOT, "timings").glob("*.tsv"))}
-    rows = ["part,seconds"]  # not memory, which Snakemake would measure of the callers of kernels/warm: see the manifests
-    for part, path in parts.items():
-        header, values = (line.split("\t") for line in path.read_text().splitlines()[:2])
-        measured = dict(zip(header, values))
-        rows.append(f"{part},{float(measured['s']):.1f}")
+    parts = sorted(Path(ROOT, "timings").glob("*.tsv"), key=lambda path: path.stat().st_mtime)
     if parts:  # a survey of the real models makes nothing of this tier
-        Path(ROOT, "timings.csv").write_text("\n".join(rows) + "\n")
-    if parts and max(parts.values(), key=lambda path: path.stat().st_mtime).stem == "book":
-        print("\n".join(row.replace(",", "  ") for row in rows))
+        took = timings.read_timings(ROOT)
+        took.to_csv(f"{ROOT}/timings.csv", index=False)
+    if parts and parts[-1].stem == "book":
+        print(took.to_string(index=False))
         print(f"The book: {STUDY.html}/index.html")

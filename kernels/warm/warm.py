@@ -5,7 +5,9 @@
 
 A study runs hundreds of notebooks, and papermill and the kernel of each would spend six seconds on imports. The
 variable MATHTRANSFER_WARM names the server's socket. If no server answers there, the module runs in a new interpreter,
-so nothing depends on the server. It imports nothing of this project, whose code may change while it serves.
+so nothing depends on the server. A caller's MATHTRANSFER_MEMORY names a file to which every program's largest memory in
+MiB is added, the libraries that it shares included; whoever watches the caller does not see it. The server
+imports nothing of this project, whose code may change while it serves.
 
 The server forks an attendant for every program, which forks the program itself. Program and caller behave as if they
 were one process: the caller's arguments, folder, environment, standard streams and signals are the program's, the
@@ -23,6 +25,7 @@ import socket
 import sys
 
 _PLACE = "MATHTRANSFER_WARM"
+_MEMORY = "MATHTRANSFER_MEMORY"
 _LIBRARIES = [  # ipykernel is not among them: it asks for its parent when it is imported
     "papermill.cli",
     "pandas",
@@ -134,8 +137,12 @@ def _attend(connection: socket.socket, environment: dict[str, str]) -> list[str]
     while ended not in select.select([connection, ended], [], [])[0]:
         for number in connection.recv(16) or [signal.SIGKILL]:
             os.killpg(0, number)
-    status = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
+    _, waited, used = os.wait4(program, 0)
+    status = os.waitstatus_to_exitcode(waited)
     connection.send(bytes([status if status >= 0 else 128 - status]))  # as a shell says that a signal ended it
+    if _MEMORY in wanted:
+        with open(os.path.join(request["folder"], wanted[_MEMORY]), "a") as file:
+            file.write(f"{request['arguments'][1]}\t{used.ru_maxrss / 1024:.0f}\n")
     os._exit(0)
 
 

@@ -162,8 +162,9 @@ def test_the_study_is_whole(smoke_study):
     assert set(beside["run"]) == set(scores["run"])
     assert set(beside["verdict"]) <= {"not recorded", "of another size"}
     timings = pd.read_csv(smoke_study / "timings.csv")
-    assert list(timings.columns) == ["part", "seconds"]
-    assert {"book", "controlled_study"} <= set(timings["part"])
+    assert list(timings.columns) == ["part", "seconds", "memory_mb"]
+    assert {"book", "controlled_study", "status"} <= set(timings["part"])
+    assert timings.set_index("part").drop("book")["memory_mb"].between(100, 4000).all()  # of kernels, not of callers
     assert not (smoke_study.parent / "warm.log").read_text()  # the server ran every notebook
 
 

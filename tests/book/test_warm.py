@@ -92,6 +92,19 @@ def test_a_program_has_its_callers_place_and_random_numbers_of_its_own(server, p
     assert all(one[source] != other[source] for source in ("python", "numpy", "torch"))
 
 
+def test_the_memory_of_a_program_is_told_who_asks(server, probe):
+    (probe / "large.py").write_text("import numpy\nnumpy.ones(2**25)\n")  # 256 MiB
+    for module in ("large", "json.tool"):
+        command = [*CALL[:-1], module]
+        subprocess.run(
+            command, cwd=probe, env=server | {"MATHTRANSFER_MEMORY": "told"}, input="{}", text=True, check=True
+        )
+    told = wait_for(lambda: len(lines := (probe / "told").read_text().splitlines()) == 2 and lines)
+    (_, large), (_, small) = (line.split("\t") for line in told)
+    assert [line.split("\t")[0] for line in told] == ["large", "json.tool"]
+    assert 200 < int(large) - int(small) < 300
+
+
 @pytest.mark.parametrize("own", [{"OMP_NUM_THREADS": "2"}, {"HF_HUB_OFFLINE": "0"}, {"MATHTRANSFER_WARM": "/nowhere"}])
 def test_without_a_server_of_these_settings_a_program_starts_by_itself(server, probe, own):
     told = tell(probe, server | own)

@@ -34,7 +34,7 @@ def ship(tier: Tier, study: str | Path, folder: str | Path) -> int:
         FileNotFoundError: the study is not finished.
     """
     study, folder = Path(study), Path(folder)
-    names = [f"record/{name}" for name in FILES] + ["fresh.csv", "ledger.csv"]
+    names = [f"record/{name}" for name in FILES] + ["fresh.csv", "ledger.csv", "timings.csv"]
     names += [f"evidence/{path.name}" for path in sorted((study / "evidence").glob("*.csv"))]
     names += [f"runs/{kind}/{run}/{name}" for kind, own in _TABLES.items() for run in tier.cells for name in own]
     tokens = ["/".join(["runs", _TOKENS[0], run, _TOKENS[1]]) for run in tier.cells]
