@@ -16,6 +16,7 @@ quizzes/         the questions, a file for each part of the book
 slides.py        slides from the figures of executed notebooks
 starters.py      exercises without their solutions
 ledger_table.py  the ledger with filters
+folding.py       verdicts with their statistics folded, and other long tables
 verdict_grid.py  all verdicts as a picture
 findings.py      the report's sentences
 report_page.py   the report's figures and page
