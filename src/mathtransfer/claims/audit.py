@@ -103,7 +103,7 @@ def _over_rivals(errors: pd.DataFrame) -> Estimate:
 
 
 def _broad_data(rl_less_sft: _ByGroup) -> dict[str, Estimate]:
-    """P5: RL less SFT of one pair on broader data, group -> `(benchmarks,)` in percentage points."""
+    """P5: RL minus SFT of one pair on broader data, group -> `(benchmarks,)` in percentage points."""
     return {
         "broad_rl_less_sft_other": partial(t_interval, rl_less_sft["other"]),
         "broad_rl_less_sft_non": partial(t_interval, rl_less_sft["non"]),
@@ -227,7 +227,7 @@ def explained(group: str, which: str = "all") -> pd.Series:
 
 
 def same_base_pairs() -> pd.DataFrame:
-    """Every RL model against every SFT model of the same base: `base, rl, sft, other, non`, RL less SFT in points."""
+    """Every RL model against every SFT model of the same base: `base, rl, sft, other, non`, RL minus SFT in points."""
     table = pooled_indices().pivot(index=["model", "method"], columns="group", values="value").reset_index()
     table["base"] = table["model"].map(reported.bases())
     rl, sft = (table[table["method"] == method] for method in ("RL", "SFT"))

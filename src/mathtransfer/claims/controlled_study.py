@@ -67,7 +67,7 @@ def nearly_all(gains: list[Estimate]) -> dict[str, Estimate]:
 
 
 def balance(leads: list[Estimate]) -> dict[str, Estimate]:
-    """S6: RL less each other model, the mean gain over all benchmarks, percentage points: the smallest lead counts."""
+    """S6: RL minus each other model, the mean gain over all benchmarks, percentage points: the smallest lead counts."""
     return {"rl_balance_lead_least": partial(least, leads)}
 
 

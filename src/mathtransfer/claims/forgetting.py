@@ -209,7 +209,7 @@ def _enough(table: pd.DataFrame) -> list[tuple[tuple, pd.DataFrame]]:
 
 
 def _least_lead(own: pd.DataFrame) -> Estimate:
-    """What the PCA shift explains less what a measure of the weights does, the least of these, points."""
+    """What the PCA shift explains minus what a measure of the weights does, the least of these, points."""
     return partial(least, [_jackknife(own, _lead(own, [_SHIFT], [name])) for name in _WEIGHTS])
 
 

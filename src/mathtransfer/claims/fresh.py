@@ -29,7 +29,7 @@ def compare(fresh: Record, recorded: Record | None) -> pd.DataFrame:
 
     Returns:
         A row a fresh run: `run`; `verdict`; `first_difference`, the first value of any table that differs, or nothing;
-        `group, difference, low, high`, the fresh score less the recorded one in percentage points where it is largest
+        `group, difference, low, high`, the fresh score minus the recorded one in percentage points where it is largest
         for its error, with an interval over questions that covers 95% for all groups together; `same_code` and
         `same_versions`. If the run is not recorded or is of another size, all but `run` and `verdict` are empty.
     """

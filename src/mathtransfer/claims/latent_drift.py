@@ -145,7 +145,7 @@ def scatter(ratio: Estimate, relative: Estimate) -> dict[str, Estimate]:
 
 
 def functional_change(other: Estimate, non: Estimate) -> dict[str, Estimate]:
-    """L9: of losses in a group, what the PCA shift explains less what the best measure of the weights does, points."""
+    """L9: of losses in a group, what the PCA shift explains minus what the best measure of the weights does, points."""
     return {"shift_less_weights_other": other, "shift_less_weights_non": non}
 
 

@@ -37,7 +37,7 @@ class _Path:
     gains: group -> the mean over seeds, percentage points, `(1 + draws, points)`, what was observed first
     variance: group -> that of these means between training seeds, `(points,)`, nothing for the base
     freedom: degrees of freedom of the spread between seeds; zero if it is not known, and then the variance is zero too
-    kl: divergence from the base on mathematics, nats a token, `(points,)`
+    kl: divergence from the base on mathematics, nats per token, `(points,)`
     tokens: of all responses that were trained on, `(points,)`
     """
 

@@ -43,7 +43,7 @@ def paired_difference(graded: pd.DataFrame, reading: str) -> tuple[int, float, f
             out.
 
     Returns:
-        The number of problems, the percentages that RL and SFT solved, and RL less SFT with a bootstrap over problems.
+        The number of problems, the percentages that RL and SFT solved, and RL minus SFT with a bootstrap over problems.
     """
     accuracy = _by_question(graded.assign(hit=100.0 * (graded[reading] == CORRECT)), "hit", [_RL, _THINK])
     difference = quantile_interval(*_resampled_difference(accuracy))
@@ -57,7 +57,7 @@ def _by_question(table: pd.DataFrame, column: str, models: list[str]) -> Array:
 
 
 def _resampled_difference(values: Array, seed: int = 0) -> tuple[float, Array]:
-    """The first model's mean less the second's, and the same in a bootstrap over questions, `(draws,)`."""
+    """The first model's mean minus the second's, and the same in a bootstrap over questions, `(draws,)`."""
     drawn = resample_questions([values], _DRAWS, seed)[..., 0]
     return float(values[0].mean() - values[1].mean()), drawn[:, 0] - drawn[:, 1]
 
@@ -76,7 +76,7 @@ def marker_differences(table: pd.DataFrame) -> pd.DataFrame:
         table: `model, question, words, markers` of one benchmark.
 
     Returns:
-        `what, sft, rl, value, low, high`: the means, and SFT less RL with a bootstrap over questions. Of the number of
+        `what, sft, rl, value, low, high`: the means, and SFT minus RL with a bootstrap over questions. Of the number of
         words it is the geometric mean, and SFT over RL.
     """
     counted = table.assign(
@@ -106,8 +106,8 @@ def accuracy_by_marker(table: pd.DataFrame, reading: str) -> pd.DataFrame:
             question.
 
     Returns:
-        `where, questions, sft, rl, value, low, high`: accuracies in percent, and SFT less RL in points with a bootstrap
-        over the questions of each kind.
+        `where, questions, sft, rl, value, low, high`: accuracies in percent, and SFT minus RL in points with a
+        bootstrap over the questions of each kind.
     """
     rows, gaps = [], []
     for seed, (where, values) in enumerate(_by_marker(table, reading).items()):

@@ -28,7 +28,7 @@ from mathtransfer.paper import reported
 
 
 def least_kl_ratio(sft: dict[str, BySeed], rl: dict[str, BySeed]) -> dict[str, Estimate]:
-    """T1: benchmark -> KL divergence from the base in nats a token; SFT over RL where that is least."""
+    """T1: benchmark -> KL divergence from the base in nats per token; SFT over RL where that is least."""
     return {"sft_over_rl_kl_least": partial(least_ratio, [sft[name].log() - rl[name].log() for name in sft])}
 
 
@@ -72,7 +72,7 @@ def kl_on_non(least_over_others: Estimate) -> dict[str, Estimate]:
 
 
 def reasoning_markers_share(difference: Estimate) -> dict[str, Estimate]:
-    """T7: the share of answers to non-reasoning prompts that hold a reasoning marker, SFT less RL, percent."""
+    """T7: the share of answers to non-reasoning prompts that hold a reasoning marker, SFT minus RL, percent."""
     return {"sft_less_rl_marked": difference}
 
 

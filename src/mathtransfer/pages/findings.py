@@ -122,10 +122,10 @@ def _on_tokens(tables: dict[str, pd.DataFrame]) -> Iterator[Finding]:
         on = f"On {group_name(group)}, "
         kl = means.loc[(group, "kl")]
         sentence = (
-            f"{on}the tuned model's next-token distribution is {{x}} nats a token from the base's "
+            f"{on}the tuned model's next-token distribution is {{x}} nats per token from the base's "
             f"(exact KL, on its own samples): knowing both models, one {_told_apart(kl['value'])}."
         )
-        yield _finding("tokens", group, "kl", "nats a token", kl, sentence)
+        yield _finding("tokens", group, "kl", "nats per token", kl, sentence)
         sentence = on + "{x} percent of the tokens that it writes have another rank under the base."
         yield _finding("tokens", group, "shifted", "%", means.loc[(group, "shifted")], sentence)
     yield from _on_kinds_of_tokens(tables["tokens_by_class"])
@@ -139,7 +139,7 @@ def _on_tokens(tables: dict[str, pd.DataFrame]) -> Iterator[Finding]:
 
 
 def _told_apart(kl: float) -> str:
-    """How soon one can tell which model writes, from the divergence in nats a token."""
+    """How soon one can tell which model writes, from the divergence in nats per token."""
     # Evidence of 20 to 1 is a log-likelihood ratio of log 20, and grows by the KL divergence with every token.
     if kl <= math.log(20) / 1e6:
         return "cannot tell from a million tokens which one writes"
@@ -154,7 +154,7 @@ def _on_kinds_of_tokens(means: pd.DataFrame) -> Iterator[Finding]:
         most, rest = kinds.iloc[0], kinds.iloc[1:]
         others = ", ".join(f"{name} {value:.3g}" for name, value in zip(rest["class"], rest["value"], strict=True))
         sentence = f"Tokens of the kind {most['class']} moved most: {{x}} nats each, against {others}."
-        yield _finding("tokens", "all", f"kl of {most['class']}", "nats a token", most, sentence)
+        yield _finding("tokens", "all", f"kl of {most['class']}", "nats per token", most, sentence)
 
 
 def _on_states(found: Comparison) -> Iterator[Finding]:

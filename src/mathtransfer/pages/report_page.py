@@ -71,7 +71,7 @@ def _positions_chart(by_tenth: pd.DataFrame) -> alt.FacetChart:
         "tenth",
         "tenth of the response",
         "value",
-        "KL (nats a token)",
+        "KL (nats per token)",
         "KL divergence along the response, with 95% intervals over prompts",
         "Mean KL divergence in each tenth of the responses, one panel a group.",
     )
