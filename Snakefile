@@ -397,6 +397,7 @@ CHAPTERS["ledger"] = (
     {},
 )
 CHAPTERS["how_we_judge"] = ([RECORDED, f"{ROOT}/ledger.csv", *READS], [], {"recorded": RECORDED})
+CHAPTERS["what_to_do"] = ([RECORDED, *READS], [], {"grades": RECORDED})
 CHAPTERS["introduction"] = ([*READS, f"{ROOT}/ledger.csv"], [], {})
 
 # Exercises in the same way: their solutions run with the book, so that one which fails stops it.
