@@ -397,6 +397,7 @@ CHAPTERS["ledger"] = (
     {},
 )
 CHAPTERS["how_we_judge"] = ([RECORDED, f"{ROOT}/ledger.csv", *READS], [], {"recorded": RECORDED})
+CHAPTERS["samples"] = ([*FRESH, *manifests("evaluate", sorted({*STUDY.runs["evaluate"]} - KEPT))], [], {})
 CHAPTERS["what_to_do"] = ([RECORDED, *READS], [], {"grades": RECORDED})
 CHAPTERS["introduction"] = ([*READS, f"{ROOT}/ledger.csv"], [], {})
 

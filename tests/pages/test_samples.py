@@ -8,7 +8,6 @@ import pytest
 from elements import HOSTILE, embedded
 
 from mathtransfer.benchmarks.grades import CORRECT, NO_ANSWER, WRONG
-from mathtransfer.pages import samples as page_of_samples
 from mathtransfer.pages.samples import samples_html
 
 TEXTS = [*HOSTILE, "half a pair: \ud83d"]
@@ -65,11 +64,10 @@ def test_no_text_ends_its_element():
     assert [row["completion"] for row in embedded(html)["rows"]] == TEXTS
 
 
-def test_what_does_not_fit_is_left_out_evenly_and_said(monkeypatch):
+def test_what_does_not_fit_is_left_out_evenly_and_said():
     samples = table(("sums", "truth", "boxes"), questions=10, samples=3)
     samples["completion"] = "<" + "x" * 300
-    monkeypatch.setattr(page_of_samples, "_LIMIT", 20_000)
-    html = samples_html(samples, "samples.parquet <here>")
+    html = samples_html(samples, "samples.parquet <here>", limit=20_000)
     data = embedded(html)
     shown = pd.DataFrame(data["rows"])
     counts = shown.groupby("benchmark").size()
@@ -78,9 +76,7 @@ def test_what_does_not_fit_is_left_out_evenly_and_said(monkeypatch):
     assert f"{len(shown)} of 90 samples" in html and "samples.parquet &lt;here&gt;" in html
     size = len(re.search(r'"application/json">(.*?)</script>', html)[1])
     assert 18_000 < size <= 20_000
-    monkeypatch.setattr(page_of_samples, "_LIMIT", 10)
-    assert len(embedded(samples_html(samples, "x"))["rows"]) == 3  # one of each at least
-    monkeypatch.undo()
+    assert len(embedded(samples_html(samples, "x", limit=10))["rows"]) == 3  # one of each at least
     assert "of 90 samples" not in samples_html(samples, "x")
 
 

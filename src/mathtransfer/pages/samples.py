@@ -10,7 +10,7 @@ import pandas as pd
 
 from mathtransfer.pages.templating import fill, to_json
 
-_LIMIT = 2_000_000  # bytes of embedded data
+_LIMIT = 2_000_000  # bytes of embedded data, of one element on a page
 _REQUIRED = ("benchmark", "question", "sample", "status", "prompt", "completion", "answer")
 _TITLES = {
     "prompt": "prompt",
@@ -20,17 +20,18 @@ _TITLES = {
 }
 
 
-def samples_html(samples: pd.DataFrame, where: str) -> str:
+def samples_html(samples: pd.DataFrame, where: str, limit: int = _LIMIT) -> str:
     """All samples of an evaluation, to browse by benchmark, by status and by free text.
 
-    At most 2 MB are embedded. If the samples are more, only the first of each benchmark are shown, and a line says how
-    many of how many. Every benchmark shows equally many, at least one, and a question's second sample only after the
-    first sample of all questions.
+    At most `limit` bytes are embedded. If the samples are more, only the first of each benchmark are shown, and a line
+    says how many of how many. Every benchmark shows equally many, at least one, and a question's second sample only
+    after the first sample of all questions.
 
     Args:
         samples: one row a completion, see `evaluate.evaluate`: `benchmark, question, sample, prompt, completion,
             answer, status`, and perhaps `extracted`. An answer that is missing shows as nothing.
         where: the place of all samples, in words.
+        limit: bytes; a page with several elements gives each a smaller one.
 
     Raises:
         ValueError: a column is missing, or there is no sample.
@@ -40,14 +41,14 @@ def samples_html(samples: pd.DataFrame, where: str) -> str:
     if samples.empty:
         raise ValueError("no sample to show: the table of samples is empty")
     titles = {name: title for name, title in _TITLES.items() if name in samples}
-    shown = _first(samples[list(dict.fromkeys([*_REQUIRED, *titles]))])
+    shown = _first(samples[list(dict.fromkeys([*_REQUIRED, *titles]))], limit)
     filters = {name: {"": "all"} | {value: value for value in shown[name]} for name in ("benchmark", "status")}
     counts = {"shown": len(shown), "total": len(samples)}
     return fill("samples.html", **counts, where=where, filters=filters, titles=titles, data=_data(shown))
 
 
-def _first(table: pd.DataFrame) -> pd.DataFrame:
-    """The first samples of each benchmark, as many as fit into `_LIMIT`, in the table's order."""
+def _first(table: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """The first samples of each benchmark, as many as fit into the limit, in the table's order."""
     # 1. Benchmarks take turns: in each turn every benchmark shows one more sample.
     turns = table.reset_index(drop=True).sort_values(["sample", "question"], kind="stable")
     turns = turns.assign(turn=turns.groupby("benchmark").cumcount()).sort_values("turn", kind="stable")
@@ -55,7 +56,7 @@ def _first(table: pd.DataFrame) -> pd.DataFrame:
     prompts = turns["prompt"].map(_size).mask(turns["prompt"].duplicated(), 0)
     sizes = prompts + [_size(record) + 20 for record in _records(turns.drop(columns=["turn", "prompt"]))]
     # 3. As many whole turns as fit, but at least one.
-    fits = sizes.cumsum().groupby(turns["turn"]).max() <= _LIMIT
+    fits = sizes.cumsum().groupby(turns["turn"]).max() <= limit
     return turns[turns["turn"] < max(1, fits.sum())].sort_index().drop(columns="turn")
 
 
