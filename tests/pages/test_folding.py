@@ -60,6 +60,11 @@ def test_every_part_has_its_own_verdict():
     assert [said[part] for part in parts] == ["reproduced", "not reproduced"]
 
 
+def test_no_evidence_is_said():
+    rows = ledger.judge("published", [("rl_less_sft_other", sure(9.0), "here")])
+    assert not Tables(folding.evidence(rows.iloc[:0]).data).found
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_title_stays_a_title(text):
     html = folding.folded(text, pd.DataFrame({"a": [1]})).data

@@ -21,6 +21,8 @@ def evidence(rows: pd.DataFrame) -> HTML:
     Args:
         rows: of one layer, from `ledger.judge` or `ledger.judge_parts`.
     """
+    if rows.empty:
+        return HTML("<p>Nothing here has a value that could be judged.</p>")
     (layer,) = rows["layer"].unique()
     said = ledger.verdicts(rows).xs(layer, axis=1, level="layer").loc[rows["claim"].unique()]
     claims = [(*name, list(verdicts)) for name, verdicts in zip(said.index, said.to_numpy(), strict=True)]
