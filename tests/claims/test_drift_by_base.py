@@ -47,7 +47,7 @@ def mean_of(record, metric: str, setting: str, base: str, **only) -> tuple[float
 def test_a_bases_value_is_the_mean_over_its_seeds(record, answers, metric):
     table = drift_by_base.measured(record, "kl", ["group"]).query("answers == @answers")
     assert set(table["group"]) == ({"math", "other", "non"} if answers == "natural" else {"math", "other"})
-    for setting, base, group in ((SFT, "settled-0", "math"), (RL, "elicitable-1", "other")):
+    for setting, base, group in ((SFT, "settled-0", "math"), (RL, "elicitable-0", "other")):
         row = table.query("setting == @setting and base == @base and group == @group").iloc[0]
         expected = mean_of(record, metric, setting, base, group=group)
         assert (row["value"], row["variance"]) == pytest.approx(expected)
