@@ -11,6 +11,7 @@
 # make crate         describe the finished study TIER as a Workflow Run RO-Crate: _build/mini/ro-crate-metadata.json
 # make ship          renew the small tables in results/mini, from which chapters run where there is no study, from _build/mini
 # make exercises     write the exercises without their solutions, to hand out: _build/exercises/
+# make pdf           the book as one PDF: _build/mathtransfer.pdf; needs a Chromium
 # make slides        write the slides of the seminar, with figures of the executed chapters: _build/mini/slides/
 # make test          all tests; FAST=1 leaves out the slow ones
 # make bench         speed and memory of the slow parts, against alternatives
@@ -43,7 +44,7 @@ export MATHTRANSFER_WARM := $(CURDIR)/_build/warm
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: book crate ship study survey exercises slides test bench bases vllm-cpu kernel lab clean
+.PHONY: book crate ship study survey exercises pdf slides test bench bases vllm-cpu kernel lab clean
 .DEFAULT_GOAL := book
 
 # uv does not read pip's configuration, so it is told what the environment says to pip; if it fails all the same, as with a
@@ -110,6 +111,9 @@ survey: .venv/installed
 
 exercises: .venv/installed
 	@$(ALONE); snakemake exercises $(OPTIONS) 2>&1 | $(SHORTER)
+
+pdf: book
+	@python book/print.py $(TIER)
 
 slides: .venv/installed
 	@$(ALONE); $(WARM); snakemake slides $(OPTIONS) 2>&1 | $(SHORTER)
