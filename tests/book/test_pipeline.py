@@ -11,8 +11,11 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -21,8 +24,8 @@ from conftest import MAKE_BOOK, MAKE_STUDY, copy_repository, kill_once, papermil
 from papermill.iorw import NoDatesSafeLoader
 from safetensors import safe_open
 
-from mathtransfer import runs
-from mathtransfer.claims import criteria, fresh
+from mathtransfer import GROUP_TITLES, runs
+from mathtransfer.claims import criteria, fresh, ledger
 from mathtransfer.claims.ledger import _COLUMNS
 from mathtransfer.pages.explorer import index_with
 from mathtransfer.paper import reported
@@ -336,6 +339,88 @@ def test_every_page_is_whole_offline(smoke_study, browser):
     assert not {name: found[:3] for name, found in outside.items() if found}
     assert not {name: found[:3] for name, found in errors.items() if found}
     assert drawn >= 10
+
+
+def links(html: Path, name: str) -> set[tuple[str, str]]:
+    """The files of the book, with the place in them, to which the text of a page has links."""
+    article = re.search(r"<article.*?</article>", (html / name).read_text(), flags=re.DOTALL)[0]
+    found = [urlsplit(unescape(link)) for link in re.findall(r'<a [^>]*href="([^"]*)"', article)]
+    here = os.path.dirname(name)
+    return {
+        (os.path.normpath(os.path.join(here, unquote(link.path))) if link.path else name, unquote(link.fragment))
+        for link in found
+        if not link.scheme
+    }
+
+
+def leads_to(html: Path, name: str) -> set[str]:
+    return {page for page, _ in links(html, name)}
+
+
+def test_no_link_within_the_book_is_dead(smoke_study):
+    html = smoke_study / "html"
+    names = [str(path.relative_to(html)) for path in [*html.glob("notebooks/*/*.html"), *html.glob("book/*.html")]]
+    places = {name: set(re.findall(r'\bid="([^"]*)"', (html / name).read_text())) for name in names}
+    dead = {
+        (name, target, place)
+        for name in names
+        for target, place in links(html, name)
+        if not (html / target).exists() or (place and place not in places.get(target, {place}))
+    }
+    assert not dead
+
+
+def test_samples_are_at_most_four_clicks_from_every_number_of_the_front_page(smoke_study):
+    """The picture's numbers: one click. A mark's: its rows of the ledger, their chapter, the samples."""
+    html, chapters = smoke_study / "html", "notebooks/chapters"
+    front, samples = leads_to(html, f"{chapters}/introduction.html"), f"{chapters}/samples.html"
+    assert {samples, f"{chapters}/ledger.html"} <= front
+    evidence = pd.read_csv(smoke_study / "ledger.csv").query("layer == 'miniature'")
+    pages = {f"{chapters}/{cell.partition('#')[0]}.html" for cell in evidence["cell"]}
+    assert pages <= leads_to(html, f"{chapters}/ledger.html")
+    assert not [page for page in pages if samples not in leads_to(html, page)]
+    shown = (html / samples).read_text().lower()
+    for row in record.read_record(smoke_study / "record").runs.itertuples():
+        assert f"{row.setting} on {row.base}".lower() in shown
+        assert f"runs/evaluate/{row.run}/samples.parquet".lower() in shown
+
+
+def test_a_phone_shows_all_of_the_front_page(smoke_study, browser):
+    """Nothing of its picture or table is cut off: every number of the record has its mark, where its value belongs."""
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto((smoke_study / "html/notebooks/chapters/introduction.html").as_uri())
+    page.wait_for_function(DRAWN, timeout=60_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    place = "all => all.map(n => [n.ariaLabel, n.getBoundingClientRect().left, n.getBoundingClientRect().right])"
+    marks = page.locator(".vega-embed g.mark-symbol path[aria-label]").evaluate_all(place)
+    found = {}
+    for label, left, right in marks:
+        assert 0 <= left < right <= 390, label
+        said = dict(part.split(": ", 1) for part in re.sub(r"bases: ", "bases, ", label).split("; "))
+        value = float(said["value"].replace("−", "-"))
+        found[said["row"].partition(", ")[2], said["series"], said["group"]] = value, (left + right) / 2
+    values, places = zip(*found.values(), strict=True)
+    slope, start = np.polyfit(values, places, 1)
+    assert slope > 0 and np.abs(np.polyval([slope, start], values) - places).max() < 1  # pixels
+
+    recorded = record.read_record(smoke_study / "record")
+    group_of = recorded.scores.drop_duplicates("benchmark").set_index("benchmark")["group"]
+    answers = recorded.answers.merge(recorded.runs[["run", "setting", "seed"]])
+    scores = (
+        100 * answers.groupby(["setting", answers["benchmark"].astype(str).map(group_of)])["right"].mean().unstack()
+    )
+    short = {"on-policy RL": "RL", "off-policy SFT, foreign style": "SFT"}
+    for setting, name in short.items():
+        for group, title in GROUP_TITLES.items():
+            gain = scores.loc[setting, group] - scores.loc["base", group]
+            assert found[name, "natural", title][0] == pytest.approx(gain, abs=0.051)
+    assert len(found) == len(marks) == len(short) * len(GROUP_TITLES) * 2  # naturally and at equal format
+
+    said = page.locator("#verdicts tbody .sign").evaluate_all(place)
+    verdicts = ledger.verdicts(ledger.read(smoke_study / "ledger.csv"))
+    assert len(said) == (verdicts != criteria.NOT_APPLICABLE).sum().sum()
+    assert all(0 <= left < right <= 390 for _, left, right in said)
+    page.close()
 
 
 def test_the_foot_of_a_page_says_what_it_was_made_from(smoke_study, browser):

@@ -53,7 +53,7 @@ def read(study: str | Path, recorded: str | Path) -> tuple[Record, str]:
 
 def _compared(study: str | Path) -> list[str]:
     said = _of_fresh(pd.read_csv(shipped.find(Path(study, "fresh.csv")), keep_default_na=False))
-    return [*said, "What the fresh models wrote can be [read](/notebooks/chapters/samples.ipynb)."]
+    return [*said, "What the fresh models wrote can be [read](../chapters/samples.ipynb)."]
 
 
 def _of_runs(runs: pd.DataFrame) -> list[str]:
