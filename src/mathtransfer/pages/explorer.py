@@ -74,7 +74,7 @@ def index_explorer(gains: pd.DataFrame, start: pd.DataFrame, title: str, descrip
     """The ranking of the models by their index, one panel a group, with controls for every choice in the definition.
 
     A grey tick marks the index and a number in brackets the rank before any control was moved. A model whose index of
-    mathematics is not above zero is drawn faintly: its index means nothing.
+    mathematics is not above zero is drawn faintly: there is no index.
 
     Args:
         gains: `model, method, group, benchmark, base_score, gain`, see `published.gains`.
