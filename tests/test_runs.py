@@ -331,7 +331,7 @@ def test_templates_are_sources_of_what_fills_them():
     chapters = ROOT / "notebooks" / "chapters"
     templates = set((runs.PACKAGE / "pages" / "templates").glob("*.*"))
     assert templates and templates <= set(runs.sources(chapters / "token_drift.ipynb"))
-    assert not templates & set(runs.sources(chapters / "controlled_study.ipynb"))
+    assert not templates & set(runs.sources(chapters / "price.ipynb"))
 
 
 def test_a_slash_at_the_end_of_a_folder_changes_nothing(tmp_path):
