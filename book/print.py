@@ -58,8 +58,8 @@ def join(printed: list[tuple[str, str, Path, Path]], out: Path) -> int:
         readers += [(start, reader := PdfReader(pdf))]
         writer.append(reader, import_outline=False)
         if part and part not in parts:
-            parts[part] = writer.add_outline_item(part, start)
-        writer.add_outline_item(title, start, parent=parts.get(part))
+            parts[part] = writer.add_outline_item(title=part, page_number=start)
+        writer.add_outline_item(title=title, page_number=start, parent=parts.get(part))
     for start, reader in readers:
         for sheet in writer.pages[start : start + len(reader.pages)]:
             for link in (entry.get_object() for entry in sheet.get("/Annots", [])):
